@@ -1,0 +1,152 @@
+"""Everything reflow raises. The message says what is wrong, where, and what to do next.
+
+`code` is the short name that the wire protocols carry; it does not change between versions.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+
+class ReflowError(Exception):
+    """Base of all errors of reflow."""
+
+    code: ClassVar[str] = "Error"
+
+
+class ApplicationError(ReflowError):
+    """An error that an application raises for its clients; `data` reaches them as `ConvexError.data`.
+
+    `data` is any value that a function may return. Raising it in a mutation undoes the mutation's writes.
+    """
+
+    code = "ApplicationError"
+
+    def __init__(self, data: Any) -> None:
+        super().__init__(data if isinstance(data, str) else repr(data))
+        self.data: Any = data
+
+
+class InvalidValue(ReflowError, ValueError):
+    """A value that reflow can't store or send, or that does not fit its declared type."""
+
+    code = "InvalidValue"
+
+
+class InvalidId(InvalidValue):
+    """A text that is no document id, or the id of another table."""
+
+    code = "InvalidId"
+
+
+class InvalidArguments(ReflowError):
+    """A function was called with arguments that do not fit its signature."""
+
+    code = "ArgumentValidationError"
+
+
+class InvalidReturn(ReflowError):
+    """A function returned a value that does not fit its return annotation."""
+
+    code = "ReturnsValidationError"
+
+
+class InvalidCursor(ReflowError):
+    """A pagination cursor of another query, or a damaged one: start again from the first page."""
+
+    code = "InvalidCursor"
+
+    data: ClassVar[dict[str, Any]] = {"isConvexSystemError": True, "paginationError": "InvalidCursor"}
+
+
+class DefinitionError(ReflowError):
+    """A table, index, module or function is declared in a way that can't work. Raised while the app is defined."""
+
+    code = "DefinitionError"
+
+
+class FunctionNotFound(ReflowError):
+    """No function of that path is there for this caller. Internal functions do not exist for clients."""
+
+    code = "FunctionNotFound"
+
+
+class DocumentNotFound(ReflowError):
+    """`patch`, `replace` or `delete` of a document that does not exist."""
+
+    code = "DocumentNotFound"
+
+
+class NotUnique(ReflowError):
+    """`unique()` met more than one document."""
+
+    code = "NotUnique"
+
+
+class LimitExceeded(ReflowError):
+    """A bound of `reflow.limits` was reached; the message names it."""
+
+    code = "LimitExceeded"
+
+
+class Overloaded(LimitExceeded):
+    """Too much work is waiting: try again later."""
+
+    code = "TooManyConcurrentRequests"
+
+
+class PurityError(ReflowError):
+    """A query or mutation tried what only an action may do: network, files, processes, foreign awaitables."""
+
+    code = "PurityError"
+
+
+class FunctionTimeout(BaseException):
+    """A query or mutation ran longer than its limit. Not an `Exception`, so that no handler swallows it by accident."""
+
+    code: ClassVar[str] = "FunctionTimeout"
+
+
+class ContextFinished(ReflowError):
+    """A `ctx` was used after its function had returned."""
+
+    code = "ContextFinished"
+
+
+class OutOfRetention(ReflowError):
+    """A read at a timestamp that is older than the kept history."""
+
+    code = "OutOfRetention"
+
+
+class SchemaError(ReflowError):
+    """Stored documents do not fit the schema of the app; the message names the first one."""
+
+    code = "SchemaError"
+
+
+class NoVectorIndex(ReflowError):
+    """The vectors of an index can't be used as asked: other dimensions, no such index."""
+
+    code = "NoVectorIndex"
+
+
+class MissingExtra(ReflowError, ImportError):
+    """An optional dependency is not installed; the message says which extra brings it."""
+
+    code = "MissingExtra"
+
+
+class AuthenticationError(ReflowError):
+    """A token that no provider of this app accepts."""
+
+    code = "Unauthenticated"
+
+
+# Storage
+
+
+class StorageError(ReflowError):
+    """The storage could not do what it was asked. Nothing of the attempted group of commits is stored."""
+
+    code = "StorageError"

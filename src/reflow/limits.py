@@ -1,0 +1,123 @@
+"""Every bound of reflow by name: sizes in bytes, times in seconds, the rest are counts.
+
+`App(limits=Limits(...))` changes them for one application. The figures follow Convex's published limits where a
+client could notice the difference.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """The bounds of one application."""
+
+    # Values and documents
+    document_bytes: int = 1 << 20
+    """Size of one document's JSON."""
+    array_items: int = 8192
+    """Items of an array in a stored document."""
+    object_fields: int = 1024
+    """Fields of an object."""
+    field_name_length: int = 1024
+    """Characters of a field name."""
+    nesting: int = 64
+    """Depth of a value."""
+    arguments_bytes: int = 16 << 20
+    """Size of a function's arguments as JSON."""
+    result_bytes: int = 16 << 20
+    """Size of a function's result as JSON."""
+
+    # One query or mutation
+    function_cpu_seconds: float = 2.0
+    """Processor time of one query or mutation, where the platform can tell it."""
+    function_wall_seconds: float = 15.0
+    """Wall time of one query or mutation between two awaits."""
+    documents_read: int = 32_000
+    """Documents that one query or mutation may read."""
+    bytes_read: int = 64 << 20
+    """Bytes of documents that one query or mutation may read."""
+    documents_written: int = 16_000
+    """Documents that one mutation may write."""
+    bytes_written: int = 64 << 20
+    """Bytes of documents that one mutation may write."""
+    ranges_read: int = 4096
+    """Index ranges and single documents of a read set that are kept apart; beyond it they are merged per table."""
+    call_depth: int = 8
+    """Nesting of run_query and run_mutation."""
+    page_items: int = 32_000
+    """Largest `numItems` of a page."""
+    scan_page: int = 256
+    """Rows fetched from the storage at once."""
+    log_lines: int = 256
+    """Log lines kept of one function run."""
+
+    # Search
+    nearest: int = 1000
+    """Largest `limit` of a vector search."""
+    text_hits: int = 1024
+    """Largest `limit` of a text search."""
+    vector_dims: int = 20_000
+    """Largest dimension of a vector index."""
+    scan_inline_rows: int = 20_000
+    """Vectors that are scanned on the event loop; larger scans run in a thread."""
+
+    # Commits
+    group_size: int = 128
+    """Mutations that share one COMMIT."""
+    queued_mutations: int = 10_000
+    """Mutations that wait for their turn; beyond it callers are refused."""
+    optimistic_attempts: int = 3
+    """Tries of a mutation beside others before it runs alone."""
+    retention_seconds: float = 300.0
+    """How far back reads at a timestamp can go."""
+    prune_interval_seconds: float = 10.0
+    """Pause between two cleanings of history and stored answers."""
+    write_log_commits: int = 100_000
+    """Commits kept in memory for conflict checks."""
+    request_retention_seconds: float = 24 * 3600.0
+    """How long the answer of a client's mutation is kept for replays."""
+    wal_pages: int = 4000
+    """Pages of SQLite's write-ahead log after which it is folded back into the database."""
+    readers: int = 8
+    """Read connections kept open."""
+
+    # Live queries
+    cached_queries: int = 10_000
+    """Query results kept while nobody subscribes to them."""
+    cached_bytes: int = 64 << 20
+    """Bytes of query results kept while nobody subscribes to them."""
+    clock_result_seconds: float = 15.0
+    """How long a result that read `ctx.now()` without `every` is served from the cache."""
+    transition_slice_seconds: float = 0.02
+    """How long transitions are computed before other work gets a turn."""
+
+    # Scheduler
+    actions_running: int = 64
+    """Scheduled actions that run at the same time."""
+    schedules_per_mutation: int = 1000
+    """Functions that one mutation may schedule."""
+    scheduled_retention_seconds: float = 7 * 86400.0
+    """How long finished scheduled functions stay visible."""
+    action_seconds: float = 1800.0
+    """Wall time of an action."""
+
+    # Doors
+    message_bytes: int = 17 << 20
+    """Size of one websocket message from a client."""
+    body_bytes: int = 17 << 20
+    """Size of an HTTP request's body."""
+    queries_per_socket: int = 4096
+    """Live queries of one connection."""
+    mutations_per_socket: int = 1000
+    """Mutations of one connection that wait for their answer."""
+    actions_per_socket: int = 1000
+    """Actions of one connection that wait for their answer."""
+    socket_buffer_bytes: int = 256 << 10
+    """Unsent bytes of a connection above which no further transition is computed for it."""
+    ping_seconds: float = 15.0
+    """Silence after which the server sends a Ping."""
+
+
+DEFAULT = Limits()
