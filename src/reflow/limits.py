@@ -24,6 +24,10 @@ class Limits:
     """Characters of a field name."""
     nesting: int = 64
     """Depth of a value."""
+    parsed_ids: int = 1 << 16
+    """Document ids whose parts the process remembers."""
+    known_types: int = 4096
+    """Classes whose way of encoding the process remembers; beyond it all are learnt anew."""
     arguments_bytes: int = 16 << 20
     """Size of a function's arguments as JSON."""
     result_bytes: int = 16 << 20
@@ -58,6 +62,12 @@ class Limits:
     """Largest `limit` of a vector search."""
     text_hits: int = 1024
     """Largest `limit` of a text search."""
+    term_bytes: int = 32
+    """Longest term of a text index, as UTF-8; longer ones can't be searched for."""
+    query_terms: int = 16
+    """Terms of a text query; further ones are ignored."""
+    cached_words: int = 1 << 16
+    """Words whose terms are remembered by the process."""
     vector_dims: int = 20_000
     """Largest dimension of a vector index."""
     scan_inline_rows: int = 20_000
