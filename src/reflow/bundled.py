@@ -1,0 +1,22 @@
+"""What travels with the package besides its code: the built web pages and the playground's application."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+_PACKAGE = Path(__file__).resolve().parent
+
+
+def web_folder() -> Path | None:
+    """Return the folder of the built pages (it holds index.html), or None where they were not built.
+
+    They are built by installing the package (`pip install -e .` in a checkout); a published wheel carries them.
+    """
+    folder = _PACKAGE / "_web"
+    return folder if (folder / "index.html").is_file() else None
+
+
+def playground_folder() -> Path:
+    """Return the folder of the playground's application: inside a wheel, or beside src/ in a checkout."""
+    inside = _PACKAGE / "examples" / "playground"
+    return inside if inside.is_dir() else _PACKAGE.parents[1] / "examples" / "playground"

@@ -1,0 +1,52 @@
+"""Real Chromium windows for the tests of this folder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol
+
+import pytest
+from playwright.sync_api import Browser, ConsoleMessage, Page
+
+from tests.support.browser import running_chromium
+
+
+class OpenWindow(Protocol):
+    """Open a window of its own (own storage, own socket) on `url` and return its page."""
+
+    def __call__(self, url: str, *, width: int = 1280, height: int = 900, dark: bool = False) -> Page: ...
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    """One browser per test module, so that no other module meets Playwright's event loop."""
+    with running_chromium() as browser:
+        yield browser
+
+
+@pytest.fixture
+def open_window(chromium: Browser) -> Iterator[OpenWindow]:
+    """Open windows; at the end of the test each is closed, and an error any of them met fails the test."""
+    pages: list[Page] = []
+    problems: list[str] = []
+
+    def note(message: ConsoleMessage) -> None:
+        if message.type == "error":
+            problems.append(message.text)
+
+    def open_window(url: str, *, width: int = 1280, height: int = 900, dark: bool = False) -> Page:
+        context = chromium.new_context(
+            viewport={"width": width, "height": height}, color_scheme="dark" if dark else "light"
+        )
+        page = context.new_page()
+        page.set_default_timeout(20_000)
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.on("console", note)
+        pages.append(page)
+        page.goto(url)
+        return page
+
+    yield open_window
+    for page in pages:
+        page.context.close()
+    assert not problems, "\n".join(problems)
