@@ -150,3 +150,33 @@ class StorageError(ReflowError):
     """The storage could not do what it was asked. Nothing of the attempted group of commits is stored."""
 
     code = "StorageError"
+
+
+class StorageUnavailable(StorageError):
+    """The data directory or a file in it can't be read or written: permissions, a full or failing disk, a stale mount."""
+
+    code = "StorageUnavailable"
+
+
+class NotOurs(StorageError):
+    """A file stands where the database should be, and reflow did not write it. It was left as it is."""
+
+    code = "NotOurs"
+
+
+class OtherVersion(StorageError):
+    """The database has another on-disk format than this version of reflow reads. It was left as it is."""
+
+    code = "OtherVersion"
+
+
+class Corrupted(StorageError):
+    """The database file is damaged. Restore it from a backup."""
+
+    code = "Corrupted"
+
+
+class DirectoryInUse(StorageError):
+    """Another process, or another app in this one, has the data directory open; the message names its URL if it serves."""
+
+    code = "DirectoryInUse"

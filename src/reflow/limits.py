@@ -73,6 +73,10 @@ class Limits:
     scan_inline_rows: int = 20_000
     """Vectors that are scanned on the event loop; larger scans run in a thread."""
 
+    # Texts and embeddings
+    split_block_chars: int = 256 << 10
+    """Characters that the default splitter is given at once; longer texts are cut at blank lines first."""
+
     # Commits
     group_size: int = 128
     """Mutations that share one COMMIT."""
@@ -92,6 +96,14 @@ class Limits:
     """Pages of SQLite's write-ahead log after which it is folded back into the database."""
     readers: int = 8
     """Read connections kept open."""
+    snapshots_open: int = 256
+    """Snapshots of the storage that may be open at the same time."""
+    sqlite_cache_kib: int = 16 << 10
+    """Page cache of one SQLite connection, in KiB."""
+    sqlite_busy_seconds: float = 1.0
+    """How long another program's lock on the database file is waited for."""
+    prune_rows: int = 2000
+    """Rows of history, and stored answers, that one call of the storage's prune() removes."""
 
     # Live queries
     cached_queries: int = 10_000

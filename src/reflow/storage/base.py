@@ -20,9 +20,22 @@ TOP = b"\xff"
 """Above every key: no encoded field and no sequence number starts with this byte."""
 
 
+_LAST = (1 << 63) - 1
+
+
 def sequence_key(seq: int) -> bytes:
     """The key of a document in its table's creation order; also the tail of every index key."""
     return seq.to_bytes(8, "big")
+
+
+def sequence_bounds(lower: bytes, upper: bytes) -> tuple[int, int]:
+    """The first and the last sequence number whose key is in the half-open range; first > last where it is empty."""
+    return _first_from(lower), _first_from(upper) - 1
+
+
+def _first_from(bound: bytes) -> int:
+    first = int.from_bytes(bound[:8].ljust(8, b"\x00"), "big") + (len(bound) > 8)
+    return min(first, _LAST)
 
 
 class Row(NamedTuple):
@@ -219,13 +232,16 @@ class Storage(Protocol):
 
     async def drop_table(self, table: int) -> None: ...
 
-    async def put_index_rows(self, table: int, rows: Sequence[tuple[int, Sequence[IndexWrite], Sequence[TextWrite]]]) -> None:
+    async def put_index_rows(
+        self, table: int, rows: Sequence[tuple[int, Sequence[IndexWrite], Sequence[TextWrite]]]
+    ) -> None:
         """Backfill: index rows of documents that are there already, as (sequence number, rows, texts)."""
         ...
 
-    async def prune(self, *, undo_before: int, requests_before: int) -> None:
+    async def prune(self, *, undo_before: int, requests_before: int) -> bool:
         """Joins the open group: forgets undo rows with ts <= undo_before (the newest one always stays, it holds the
-        timestamp) and stored answers older than requests_before."""
+        timestamp) and stored answers older than requests_before, at most `limits.prune_rows` of each, the oldest
+        first. True where more is left to forget: ask again in a later group."""
         ...
 
     async def close(self) -> None: ...

@@ -1,0 +1,1 @@
+"""Where documents are kept: a protocol and what implements it."""

@@ -1,0 +1,158 @@
+"""Reading SQLite: one connection, one read transaction, no suspension."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import apsw
+import msgspec
+
+from reflow.errors import StorageError
+from reflow.storage import sqlite_sql as sql
+from reflow.storage.base import Request, Row, TextHit, TextStats, TextTerm, Undo, sequence_bounds, sequence_key
+from reflow.storage.sqlite_file import translate
+
+_decode_undo = msgspec.msgpack.Decoder(list[int | bytes | None]).decode
+
+
+class Reader:
+    """A connection and the cursor that all its statements share; every statement is read to its end at once."""
+
+    __slots__ = ("connection", "execute", "path")
+
+    def __init__(self, connection: apsw.Connection, path: Path) -> None:
+        self.connection = connection
+        self.execute: Callable[..., Any] = connection.cursor().execute
+        self.path = path
+
+
+class SqliteSnapshot:
+    """A read transaction of a pooled connection, or the writer's own view. See `reflow.storage.base.Snapshot`."""
+
+    __slots__ = ("_execute", "_path", "_reader", "_release", "ts")
+
+    def __init__(self, reader: Reader, ts: int, release: Callable[[Reader], None] | None) -> None:
+        """`release` takes the reader back at closing; without it the snapshot is the writer's."""
+        self.ts = ts
+        self._reader: Reader | None = reader
+        self._execute = reader.execute
+        self._path = reader.path
+        self._release = release
+
+    async def get(self, table: int, seq: int) -> bytes | None:
+        try:
+            return self._execute(sql.GET[table], (seq,)).get
+        except apsw.Error as error:
+            raise translate(error, self._path) from error
+
+    async def get_many(self, table: int, seqs: Sequence[int]) -> list[bytes | None]:
+        statement = sql.GET[table]
+        execute = self._execute
+        try:
+            return [execute(statement, (seq,)).get for seq in seqs]
+        except apsw.Error as error:
+            raise translate(error, self._path) from error
+
+    async def scan(
+        self, table: int, index: int, lower: bytes, upper: bytes, *, reverse: bool = False, limit: int
+    ) -> list[Row]:
+        try:
+            if index == table:
+                bounds = sequence_bounds(lower, upper)
+                statement = (sql.SCAN_TABLE_DOWN if reverse else sql.SCAN_TABLE)[table]
+                found = self._execute(statement, (*bounds, limit)).fetchall()
+                return [Row(sequence_key(seq), seq, value) for seq, value in found]
+            statement = (sql.SCAN_RANGE_DOWN if reverse else sql.SCAN_RANGE)[table, index]
+            return list(map(Row._make, self._execute(statement, (lower, upper, limit)).fetchall()))
+        except apsw.Error as error:
+            raise translate(error, self._path) from error
+
+    async def count(self, table: int, index: int, lower: bytes, upper: bytes) -> int:
+        if index == table:
+            return self._read(sql.COUNT_TABLE[table], sequence_bounds(lower, upper)).get
+        return self._read(sql.COUNT_RANGE[index], (lower, upper)).get
+
+    async def search_text(self, index: int, terms: Sequence[TextTerm], *, limit: int, offset: int = 0) -> list[TextHit]:
+        expression = " OR ".join(_quoted(term) for term in terms if term.term)
+        if not expression:
+            return []
+        return list(map(TextHit._make, self._read(sql.MATCH[index], (expression, limit, offset)).fetchall()))
+
+    async def text_stats(self, index: int, terms: Sequence[TextTerm]) -> TextStats:
+        if self._release is None and not self._connection().get_autocommit():
+            # FTS5 holds what the open transaction changed in memory; a savepoint makes it write that down.
+            self._read("SAVEPOINT totals")
+            self._read("RELEASE totals")
+        documents, tokens = _totals(self._read(sql.TEXT_TOTALS[index]).get or b"")
+        statement = sql.COUNT_MATCHES[index]
+        matches = tuple(self._read(statement, (_quoted(term),)).get if term.term else 0 for term in terms)
+        return TextStats(documents, tokens / documents if documents else 0.0, matches)
+
+    async def vectors(self, index: int, generation: int, *, after: int = 0, limit: int) -> list[tuple[int, bytes]]:
+        if self._read(sql.HAS_GENERATION[index], (generation,)).get is None:
+            return []
+        return self._read(sql.SCAN_VECTORS[index, generation], (after, limit)).fetchall()
+
+    async def vector(self, index: int, generation: int, seq: int) -> bytes | None:
+        if self._read(sql.HAS_GENERATION[index], (generation,)).get is None:
+            return None
+        return self._read(sql.GET_VECTOR[index, generation], (seq,)).get
+
+    async def request(self, session: str, request: int) -> Request | None:
+        found = self._read(sql.GET_REQUEST, (session, request)).fetchone()
+        return None if found is None else Request(session, request, *found)
+
+    async def undo(self, after: int) -> list[Undo]:
+        replaced: list[Undo] = []
+        for ts, packed in self._read(sql.UNDO, (after,)).fetchall():
+            fields = cast("list[Any]", _decode_undo(packed))
+            triples = zip(fields[0::3], fields[1::3], fields[2::3], strict=True)
+            replaced += [Undo(ts, table, seq, before) for table, seq, before in triples]
+        return replaced
+
+    async def horizon(self) -> int:
+        return self._read(sql.HORIZON).get
+
+    def meta(self) -> dict[str, bytes]:
+        """The named values; see `Storage.read_meta`."""
+        return dict(self._read(sql.READ_META).fetchall())
+
+    async def close(self) -> None:
+        reader, self._reader = self._reader, None
+        if reader is None:
+            return
+        self._execute = _closed
+        if self._release is not None:
+            self._release(reader)
+
+    def _connection(self) -> apsw.Connection:
+        if self._reader is None:
+            _closed()
+        return cast("Reader", self._reader).connection
+
+    def _read(self, statement: str, values: tuple[Any, ...] = ()) -> Any:
+        try:
+            return self._execute(statement, values)
+        except apsw.Error as error:
+            raise translate(error, self._path) from error
+
+
+def _closed(*_arguments: object) -> Any:
+    raise StorageError("This snapshot was closed: take another one.")
+
+
+def _quoted(term: TextTerm) -> str:
+    text = '"' + term.term.replace('"', '""') + '"'
+    return text + " *" if term.prefix else text
+
+
+def _totals(block: bytes) -> tuple[int, int]:
+    """The first two of FTS5's varints: big-endian groups of 7 bits, the high bit says that more follow."""
+    numbers = [0]
+    for byte in block:
+        numbers[-1] = numbers[-1] << 7 | byte & 0x7F
+        if not byte & 0x80:
+            numbers.append(0)
+    return (numbers[0], numbers[1]) if len(numbers) > 2 else (0, 0)
