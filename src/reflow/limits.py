@@ -28,6 +28,8 @@ class Limits:
     """Document ids whose parts the process remembers."""
     known_types: int = 4096
     """Classes whose way of encoding the process remembers; beyond it all are learnt anew."""
+    known_names: int = 1 << 14
+    """Field names that the process remembers to be valid; beyond it all are learnt anew."""
     arguments_bytes: int = 16 << 20
     """Size of a function's arguments as JSON."""
     result_bytes: int = 16 << 20
@@ -74,7 +76,7 @@ class Limits:
     """Vectors that are scanned on the event loop; larger scans run in a thread."""
 
     # Texts and embeddings
-    split_block_chars: int = 256 << 10
+    split_block_chars: int = 64 << 10
     """Characters that the default splitter is given at once; longer texts are cut at blank lines first."""
 
     # Commits

@@ -15,6 +15,7 @@ import unicodedata
 from functools import lru_cache
 from itertools import chain
 from threading import Lock
+from typing import cast
 
 from snowballstemmer.porter_stemmer import PorterStemmer  # the package root may hand out another implementation
 
@@ -80,7 +81,7 @@ def _fits(term: str) -> bool:
 
 def _stem(term: str) -> str:
     with _stemmer_turn:
-        stem: str = _stemmer.stemWord(term)  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+        stem = cast(str, _stemmer.stemWord(term))  # pyright: ignore[reportUnknownMemberType]
     return stem or term  # the stem of "s" is empty
 
 
