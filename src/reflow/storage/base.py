@@ -49,7 +49,7 @@ class Row(NamedTuple):
 class IndexWrite(NamedTuple):
     """An index row that goes, comes or both. An unchanged key writes no row and makes no IndexWrite."""
 
-    index: int
+    index: int  # pyright: ignore[reportIncompatibleMethodOverride]
     remove: bytes | None
     add: bytes | None
 
@@ -57,14 +57,14 @@ class IndexWrite(NamedTuple):
 class TextWrite(NamedTuple):
     """The tokens of one text field, already normalised and separated by single spaces; None removes the entry."""
 
-    index: int
+    index: int  # pyright: ignore[reportIncompatibleMethodOverride]
     tokens: str | None
 
 
 class VectorWrite(NamedTuple):
     """A float32 vector as little-endian bytes; None removes it."""
 
-    index: int
+    index: int  # pyright: ignore[reportIncompatibleMethodOverride]
     generation: int
     seq: int
     vector: bytes | None

@@ -65,7 +65,8 @@ class DirectoryLock:
         who = "another process" if holder is None else f"process {holder.pid}"
         where = f", which serves {holder.url}" if holder is not None and holder.url is not None else ""
         raise DirectoryInUse(
-            f"The data directory {self._directory} is open in {who}{where}: stop it, ask it, or choose another directory."
+            f"The data directory {self._directory} is open in {who}{where}: stop it, ask it, or choose another "
+            "directory."
         )
 
     def publish(self, url: str, token: str) -> None:

@@ -88,21 +88,24 @@ class SqliteStorage:
         connection: apsw.Connection | None = None
         try:
             connection = self._connect(_READ_WRITE)
-            connection.pragma("synchronous", "full" if self._full else "normal")
-            connection.pragma("journal_size_limit", 2 * self._limits.wal_pages * connection.pragma("page_size"))
+            writer = Reader(connection, self._path)
+            writer.execute(f"PRAGMA synchronous = {'full' if self._full else 'normal'}")
+            writer.execute(f"PRAGMA journal_size_limit = {2 * self._limits.wal_pages * sqlite_file.PAGE_BYTES}")
             connection.set_wal_hook(self._note_wal_pages)
-            sqlite_file.check_tables(connection, self._path)
-            self._committed = self._applied = connection.execute(sql.NEWEST).get or 0
+            sqlite_file.check_tables(writer.execute, self._path)
+            self._committed = self._applied = writer.execute(sql.NEWEST).get or 0
         except (apsw.Error, StorageError) as error:
             if connection is not None:
                 # The last connection would fold the log into a file that is to stay as it is.
                 connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
                 connection.close(True)
             raise (translate(error, self._path) if isinstance(error, apsw.Error) else error) from error
-        self._writer = Reader(connection, self._path)
+        self._writer = writer
 
     def _connect(self, flags: int) -> apsw.Connection:
-        connection = apsw.Connection(str(self._path), flags=flags, vfs=self._vfs, statementcachesize=_STATEMENTS_KEPT)
+        connection: Any = apsw.Connection(
+            str(self._path), flags=flags, vfs=self._vfs, statementcachesize=_STATEMENTS_KEPT
+        )
         connection.set_busy_timeout(int(self._limits.sqlite_busy_seconds * 1000))
         connection.pragma("cache_size", -self._limits.sqlite_cache_kib)
         connection.pragma("temp_store", "memory")
@@ -311,10 +314,10 @@ class SqliteStorage:
         writer.execute(statement)
 
     def _change_index(
-        self, writer: Reader, change: Callable[[apsw.Connection, int, str], None], index: int, kind: str
+        self, writer: Reader, change: Callable[[Callable[..., Any], int, str], None], index: int, kind: str
     ) -> None:
         self._generations.clear()
-        change(writer.connection, index, kind)
+        change(writer.execute, index, kind)
 
     def _prune(self, writer: Reader, undo_before: int, requests_before: int) -> bool:
         execute = writer.execute

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import apsw
 
@@ -14,6 +16,8 @@ FILE_NAME = "reflow.db"
 FORMAT = 1
 """The on-disk format, kept in SQLite's `user_version`."""
 APPLICATION_ID = int.from_bytes(b"rflw", "big")
+
+PAGE_BYTES = 4096
 
 _MAGIC = b"SQLite format 3\x00"
 _HEADER_BYTES = 100
@@ -52,8 +56,9 @@ def _create(path: Path) -> None:
     for leftover in path.parent.glob(building.name + "*"):
         leftover.unlink()
     building.touch(mode=0o600)
-    connection = apsw.Connection(str(building))
+    connection: Any = apsw.Connection(str(building))
     try:
+        connection.pragma("page_size", PAGE_BYTES)
         connection.pragma("application_id", APPLICATION_ID)
         connection.pragma("user_version", FORMAT)
         with connection:
@@ -109,34 +114,34 @@ def _check_length(path: Path, header: bytes, size: int) -> None:
         )
 
 
-def check_tables(connection: apsw.Connection, path: Path) -> None:
+def check_tables(execute: Callable[..., Any], path: Path) -> None:
     """Walks to the first and the last row of every table: cheap, and meets damage near the roots at opening."""
-    names = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'").fetchall()}
+    names = {name for (name,) in execute(sql.TABLES).fetchall()}
     missing = sorted(set(sql.FIXED_TABLES) - names)
     if missing:
         raise Corrupted(f"{path} lacks the table {missing[0]!r}: restore it from a backup. It was left as it is.")
     for name in sorted(names):
         column = _ENDS.get(name.partition("_")[0])
         if column is not None:
-            connection.execute(f"SELECT min({column}) FROM {name}").fetchall()
-            connection.execute(f"SELECT max({column}) FROM {name}").fetchall()
-    if len(connection.execute(sql.HORIZON).fetchall()) != 1:
+            execute(f"SELECT min({column}) FROM {name}").fetchall()
+            execute(f"SELECT max({column}) FROM {name}").fetchall()
+    if len(execute(sql.HORIZON).fetchall()) != 1:
         raise Corrupted(f"{path} has no horizon row: restore it from a backup. It was left as it is.")
 
 
-def create_index(connection: apsw.Connection, index: int, kind: str) -> None:
+def create_index(execute: Callable[..., Any], index: int, kind: str) -> None:
     """Creates the table of an index unless it is there."""
     creators = {"range": sql.CREATE_RANGE, "text": sql.CREATE_TEXT, "vector": sql.CREATE_VECTOR}
-    connection.execute(_of_kind(creators, kind)[index])
+    execute(_of_kind(creators, kind)[index])
 
 
-def drop_index(connection: apsw.Connection, index: int, kind: str) -> None:
+def drop_index(execute: Callable[..., Any], index: int, kind: str) -> None:
     """Drops the table of an index, and for a vector index those of its generations."""
     statement = _of_kind({"range": sql.DROP_RANGE, "text": sql.DROP_TEXT, "vector": sql.DROP_VECTOR}, kind)[index]
-    if kind == "vector" and connection.table_exists(None, f"v_{index}"):
-        for (generation,) in connection.execute(sql.GENERATIONS[index]).fetchall():
-            connection.execute(sql.DROP_GENERATION[index, generation])
-    connection.execute(statement)
+    if kind == "vector" and execute(sql.EXISTS, (f"v_{index}",)).get:
+        for (generation,) in execute(sql.GENERATIONS[index]).fetchall():
+            execute(sql.DROP_GENERATION[index, generation])
+    execute(statement)
 
 
 def _of_kind(statements: dict[str, sql.Statement], kind: str) -> sql.Statement:

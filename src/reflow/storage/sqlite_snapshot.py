@@ -24,7 +24,8 @@ class Reader:
 
     def __init__(self, connection: apsw.Connection, path: Path) -> None:
         self.connection = connection
-        self.execute: Callable[..., Any] = connection.cursor().execute
+        cursor: Any = connection.cursor()
+        self.execute: Callable[..., Any] = cursor.execute
         self.path = path
 
 
@@ -65,7 +66,7 @@ class SqliteSnapshot:
                 found = self._execute(statement, (*bounds, limit)).fetchall()
                 return [Row(sequence_key(seq), seq, value) for seq, value in found]
             statement = (sql.SCAN_RANGE_DOWN if reverse else sql.SCAN_RANGE)[table, index]
-            return list(map(Row._make, self._execute(statement, (lower, upper, limit)).fetchall()))
+            return [Row(*row) for row in self._execute(statement, (lower, upper, limit)).fetchall()]
         except apsw.Error as error:
             raise translate(error, self._path) from error
 
@@ -78,7 +79,7 @@ class SqliteSnapshot:
         expression = " OR ".join(_quoted(term) for term in terms if term.term)
         if not expression:
             return []
-        return list(map(TextHit._make, self._read(sql.MATCH[index], (expression, limit, offset)).fetchall()))
+        return [TextHit(*hit) for hit in self._read(sql.MATCH[index], (expression, limit, offset)).fetchall()]
 
     async def text_stats(self, index: int, terms: Sequence[TextTerm]) -> TextStats:
         if self._release is None and not self._connection().get_autocommit():

@@ -117,12 +117,17 @@ SCAN_VECTORS = PairStatement("SELECT seq, vector FROM v_<n>_<g> WHERE seq > ? OR
 
 # History, answers, names
 
+EXISTS = "SELECT 1 FROM sqlite_schema WHERE name = ?"
+TABLES = "SELECT name FROM sqlite_schema WHERE type = 'table'"
 NEWEST = "SELECT max(ts) FROM log"
 LOG = "INSERT INTO log VALUES (?, ?)"
 UNDO = "SELECT ts, undo FROM log WHERE ts > ? ORDER BY ts"
 HORIZON = "SELECT ts FROM horizon"
 TOUCH = "UPDATE horizon SET ts = ts"
-PRUNE_UNDO_TO = "SELECT max(ts), count(*) FROM (SELECT ts FROM log WHERE ts <= ? AND ts < (SELECT max(ts) FROM log) ORDER BY ts LIMIT ?)"
+PRUNE_UNDO_TO = (
+    "SELECT max(ts), count(*) FROM"
+    " (SELECT ts FROM log WHERE ts <= ? AND ts < (SELECT max(ts) FROM log) ORDER BY ts LIMIT ?)"
+)
 PRUNE_UNDO = "DELETE FROM log WHERE ts <= ?"
 RAISE_HORIZON = "UPDATE horizon SET ts = ?1 WHERE ts < ?1"
 PRUNE_REQUESTS_TO = "SELECT max(ts), count(*) FROM (SELECT ts FROM requests WHERE ts < ? ORDER BY ts LIMIT ?)"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Generic, Protocol, TypeVar
 
-from sortedcontainers import SortedDict
+from sortedcontainers import SortedDict  # pyright: ignore[reportMissingTypeStubs]
 
 
 class Ordered(Protocol):
@@ -25,7 +25,7 @@ class Versions(Generic[K, V]):
     """
 
     def __init__(self) -> None:
-        self._rows: SortedDict[K, tuple[tuple[int, V | None], ...]] = SortedDict()
+        self._rows: Any = SortedDict()  # of key to the versions, oldest first
         self._stale: set[K] = set()
 
     def get(self, key: K, at: int) -> V | None:
@@ -34,7 +34,7 @@ class Versions(Generic[K, V]):
 
     def put(self, key: K, value: V | None, at: int) -> tuple[tuple[int, V | None], ...]:
         """Sets or (None) removes the value from generation `at` on; returns what `restore` needs to take it back."""
-        before = self._rows.get(key, ())
+        before: tuple[tuple[int, V | None], ...] = self._rows.get(key, ())
         older = before[:-1] if before and before[-1][0] == at else before
         self._rows[key] = (*older, (at, value))
         if older or value is None:
@@ -59,7 +59,7 @@ class Versions(Generic[K, V]):
     def forget(self, oldest: int) -> None:
         """Drops what nobody reads once all snapshots are of generation `oldest` or later."""
         for key in list(self._stale):
-            rows = self._rows[key]
+            rows: tuple[tuple[int, V | None], ...] = self._rows[key]
             kept = rows
             while len(kept) > 1 and kept[1][0] <= oldest:
                 kept = kept[1:]
