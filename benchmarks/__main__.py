@@ -17,17 +17,19 @@ import uvloop
 from .contention import contention
 from .creates import creates
 from .distinct import distinct
-from .fanout import fanout
-from .floor import floor
+from .fanout import connect_broadcast, take_turns
+from .floor import start_floor
 from .load import Figures
 from .peer import FULL, QUICK, Pace, Peer
 from .pocketbase import PocketBase, find_pocketbase, start_pocketbase
 from .process import machine_busy_seconds
-from .reads import reads, store_people
+from .reads import reads
 from .reflow_server import Reflow, start_reflow
 from .report import medians, write_report
 
 WORKLOADS = ("creates", "contention", "reads", "fanout", "distinct")
+_FLOOR_BYTES = 300
+"""Frame size of the floor when reflow is not measured."""
 
 
 @dataclass(frozen=True)
@@ -38,9 +40,14 @@ class Servers:
     relaxed: Reflow | None
     pocketbase: PocketBase | None
 
-    def peers(self) -> list[Peer]:
-        """Those that run, in the order in which each workload visits them."""
-        return [peer for peer in (self.durable, self.pocketbase, self.relaxed) if peer is not None]
+    def peers(self, *, with_relaxed: bool = True) -> list[Peer]:
+        """Those that run, in the order in which they take turns. Durability matters to writes only."""
+        every = (self.durable, self.pocketbase, self.relaxed if with_relaxed else None)
+        return [peer for peer in every if peer is not None]
+
+    def http_doors(self) -> list[Peer]:
+        """The reflow servers that run, called over HTTP."""
+        return [server.through_http() for server in (self.durable, self.relaxed) if server is not None]
 
 
 async def start_servers(directory: Path, wanted: set[str], cleanup: ExitStack) -> Servers:
@@ -53,22 +60,22 @@ async def start_servers(directory: Path, wanted: set[str], cleanup: ExitStack) -
 
 
 async def run_round(directory: Path, pace: Pace, workloads: set[str], wanted: set[str]) -> Figures:
-    """One round: every workload on every server in turn, so that neighbours in time are compared."""
+    """One round of every workload, in which the servers take turns within each."""
     figures: Figures = {}
     with ExitStack() as cleanup:
         servers = await start_servers(directory, wanted, cleanup)
-        steps: dict[str, Callable[[], Awaitable[None]]] = {
-            "creates": lambda: _creates(servers, pace, figures),
-            "contention": lambda: _each(servers.peers(), contention, pace, figures),
-            "reads": lambda: _reads(servers, pace, figures),
-            "fanout": lambda: _fanout(servers, directory, pace, figures),
-            "distinct": lambda: _each(servers.peers(), distinct, pace, figures),
+        steps: dict[str, Callable[[], Awaitable[Figures]]] = {
+            "creates": lambda: both_doors(servers, pace),
+            "contention": lambda: contention(servers.peers(), pace),
+            "reads": lambda: reads([*servers.peers(with_relaxed=False), *servers.http_doors()[:1]], pace),
+            "fanout": lambda: fanout(servers, directory, pace),
+            "distinct": lambda: distinct(servers.peers(), pace),
         }
         started, busy, own = time.perf_counter(), machine_busy_seconds(), _own_cpu_seconds(servers)
         for workload in WORKLOADS:
             if workload in workloads:
                 print(f"  {workload}", flush=True)
-                await steps[workload]()
+                figures |= await steps[workload]()
         seconds = time.perf_counter() - started
         busy, own = machine_busy_seconds() - busy, _own_cpu_seconds(servers) - own
     return figures | {
@@ -78,46 +85,34 @@ async def run_round(directory: Path, pace: Pace, workloads: set[str], wanted: se
     }
 
 
+async def both_doors(servers: Servers, pace: Pace) -> Figures:
+    """Creates over the sockets, then over HTTP: apart, because a server's stored people are counted per run."""
+    return await creates(servers.peers(), pace) | await creates(servers.http_doors(), pace)
+
+
+async def fanout(servers: Servers, directory: Path, pace: Pace) -> Figures:
+    """reflow, PocketBase and the floor, which sends frames of the very size reflow sent."""
+    figures: Figures = {}
+    with ExitStack() as cleanup:
+        broadcasts = [await connect_broadcast(peer, pace) for peer in servers.peers(with_relaxed=False)]
+        frame_bytes = _FLOOR_BYTES
+        if servers.durable is not None:
+            await broadcasts[0].paced(1, 0)
+            frame_bytes = round(broadcasts[0].bytes_per_delivery())
+        broadcasts.insert(1, await start_floor(directory, pace, frame_bytes, cleanup))
+        await take_turns(broadcasts, pace)
+        for broadcast in broadcasts:
+            figures |= broadcast.figures()
+            for subscriber in broadcast.subscribers:
+                subscriber.close()
+    return figures
+
+
 def _own_cpu_seconds(servers: Servers) -> float:
     """CPU time of this process, the servers and the ended children (the floor)."""
     ended = resource.getrusage(resource.RUSAGE_CHILDREN)
     running = sum(peer.process.cpu_seconds() for peer in servers.peers())
     return time.process_time() + running + ended.ru_utime + ended.ru_stime
-
-
-async def _each(
-    peers: list[Peer], workload: Callable[[Peer, Pace], Awaitable[Figures]], pace: Pace, into: Figures
-) -> None:
-    for peer in peers:
-        into.update(await workload(peer, pace))
-
-
-async def _creates(servers: Servers, pace: Pace, into: Figures) -> None:
-    """Both doors of both reflow servers around PocketBase."""
-    peers: list[Peer] = servers.peers()
-    peers += [server.through_http() for server in (servers.durable, servers.relaxed) if server is not None]
-    await _each(peers, creates, pace, into)
-
-
-async def _reads(servers: Servers, pace: Pace, into: Figures) -> None:
-    """Reads do not depend on durability: one reflow server, both doors."""
-    peers: list[Peer] = [peer for peer in (servers.durable, servers.pocketbase) if peer is not None]
-    for peer in peers:
-        people = await store_people(peer, pace)
-        into.update(await reads(peer, pace, people))
-        if isinstance(peer, Reflow):
-            into.update(await reads(peer.through_http(), pace, people))
-
-
-async def _fanout(servers: Servers, directory: Path, pace: Pace, into: Figures) -> None:
-    """reflow, then the floor with frames of the very size reflow sent, then PocketBase."""
-    frame_bytes = 300
-    if servers.durable is not None:
-        into.update(await fanout(servers.durable, pace))
-        frame_bytes = round(into["fanout_reflow_durable_bytes_per_delivery"])
-    into.update(await floor(directory, pace, frame_bytes))
-    if servers.pocketbase is not None:
-        into.update(await fanout(servers.pocketbase, pace))
 
 
 def arguments() -> argparse.Namespace:
@@ -152,9 +147,16 @@ async def run(options: argparse.Namespace) -> list[Figures]:
     return rounds
 
 
+def _allow_many_sockets() -> None:
+    """Raise this process's and its children's limit of open files as far as the system lets us."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
 def main() -> None:
     """Measure, print the table, and write it beside the JSON."""
     options = arguments()
+    _allow_many_sockets()
     rounds = uvloop.run(run(options))
     print(write_report(medians(rounds), rounds, options.out))
 

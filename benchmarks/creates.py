@@ -3,23 +3,41 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 
-from .load import Figures, closed_loop, connect_all
+from .load import Figures, Load, close_all, connect_all, take_turns
 from .peer import Caller, Pace, Peer
 
 
-async def creates(peer: Peer, pace: Pace) -> Figures:
+class Creates:
+    """One peer's share of the workload."""
+
+    def __init__(self, callers: Sequence[Caller], stored_before: int) -> None:
+        self.callers = callers
+        self._stored_before = stored_before
+        self._numbers = itertools.count()
+
+    async def create(self, caller: Caller, _number: int) -> object:
+        """Insert the next person."""
+        return await caller.create(next(self._numbers))
+
+    async def lost(self) -> int:
+        """Creates acknowledged and not stored; to be asked once, at the end, when none is in flight."""
+        return next(self._numbers) - (await self.callers[0].count_people() - self._stored_before)
+
+
+async def creates(peers: Sequence[Peer], pace: Pace) -> Figures:
     """Rate, CPU and latency of creates, and how many acknowledged ones are missing afterwards."""
-    callers = await connect_all(peer, pace.clients)
-    numbers = itertools.count()
-    before = await callers[0].count_people()
-
-    async def create(caller: Caller, _number: int) -> object:
-        return await caller.create(next(numbers))
-
-    load = await closed_loop(callers, create, peer.process, pace)
-    stored = await callers[0].count_people() - before
-    for caller in callers:
-        caller.close()
-    prefix = f"creates_{peer.name}"
-    return load.figures(prefix) | {f"{prefix}_lost": next(numbers) - stored}
+    works: list[Creates] = []
+    loads: list[Load] = []
+    for peer in peers:
+        callers = await connect_all(peer, pace.clients)
+        work = Creates(callers, await callers[0].count_people())
+        works.append(work)
+        loads.append(Load(f"creates_{peer.name}", peer.process, callers, work.create))
+    await take_turns(loads, pace)
+    figures: Figures = {}
+    for work, load in zip(works, loads, strict=True):
+        figures |= load.figures() | {f"{load.prefix}_lost": await work.lost()}
+        close_all(load.callers)
+    return figures

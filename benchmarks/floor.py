@@ -8,16 +8,17 @@ from __future__ import annotations
 import argparse
 import socket
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 from .audience import Audience
 from .client import Connection, FrameReader
-from .fanout import Broadcast, measure
-from .load import Figures
+from .fanout import Broadcast
 from .peer import Pace
 from .process import Process
 
 _DIGITS = 12
+_ROOT = Path(__file__).parent.parent
 
 
 class FloorSubscriber:
@@ -40,28 +41,25 @@ class FloorSubscriber:
         self._reader.close()
 
 
-async def floor(directory: Path, pace: Pace, frame_bytes: int) -> Figures:
-    """The fan-out figures of the bare loop for frames of `frame_bytes` in all."""
+async def start_floor(directory: Path, pace: Pace, frame_bytes: int, cleanup: ExitStack) -> Broadcast:
+    """The bare loop with its subscribers connected, for frames of `frame_bytes` in all; `cleanup` ends it."""
     size = ["--size", str(frame_bytes), "--subscribers", str(pace.subscribers)]
-    process = Process([sys.executable, "-m", "benchmarks.floor", *size], directory / "floor.log", cwd=Path.cwd())
-    try:
-        port = process.wait_for_port()
-        control = Connection()
-        await control.open("127.0.0.1", port)
-        audience = Audience(pace.subscribers)
-        subscribers = [FloorSubscriber(audience, number) for number in range(pace.subscribers)]
-        for subscriber in subscribers:
-            await subscriber.open(port)
+    process = Process([sys.executable, "-m", "benchmarks.floor", *size], directory / "floor.log", cwd=_ROOT)
+    cleanup.callback(process.stop)
+    port = process.wait_for_port()
+    control = Connection()
+    await control.open("127.0.0.1", port)
+    audience = Audience(pace.subscribers)
+    subscribers = [FloorSubscriber(audience, number) for number in range(pace.subscribers)]
+    for subscriber in subscribers:
+        await subscriber.open(port)
 
-        async def publish() -> None:
-            control.write(b"!")
+    async def publish() -> None:
+        control.write(b"!")
 
-        figures = await measure(Broadcast("floor", process, audience, subscribers, publish), pace)
-        for connection in (*subscribers, control):
-            connection.close()
-    finally:
-        process.stop()
-    return figures
+    broadcast = Broadcast("floor", process, audience, subscribers, publish)
+    await broadcast.update()
+    return broadcast
 
 
 def frame(value: int, size: int) -> bytes:

@@ -97,11 +97,12 @@ class Pace:
     """How long a round measures."""
 
     seconds: float
-    """Length of each closed-loop window."""
+    """How long each load runs, in `turns` windows."""
     warmup_seconds: float
     updates: int
-    """Paced updates of a fan-out."""
+    """Paced updates of a fan-out, in `turns` bursts."""
     update_interval_seconds: float
+    turns: int = 4
     clients: int = 64
     subscribers: int = 1000
     documents: int = 5000
@@ -109,4 +110,4 @@ class Pace:
 
 
 FULL = Pace(seconds=3.0, warmup_seconds=0.5, updates=40, update_interval_seconds=0.1)
-QUICK = Pace(seconds=1.0, warmup_seconds=0.2, updates=15, update_interval_seconds=0.1, documents=1000)
+QUICK = Pace(seconds=1.0, warmup_seconds=0.2, updates=16, update_interval_seconds=0.1, documents=1000)

@@ -4,37 +4,44 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Sequence
 
-from .load import Figures, closed_loop, connect_all
+from .load import Figures, Load, Operation, close_all, connect_all, take_turns
 from .peer import Caller, Pace, Peer
 
 
-async def reads(peer: Peer, pace: Pace, people: list[str]) -> Figures:
-    """Rate, CPU and latency of reading one of `people` by id."""
-    callers = await connect_all(peer, pace.clients)
+async def reads(peers: Sequence[Peer], pace: Pace) -> Figures:
+    """Rate, CPU and latency of reading one of `pace.documents` people by id."""
+    loads: list[Load] = []
+    for peer in peers:
+        callers = await connect_all(peer, pace.clients)
+        people = await _store_people(callers, pace.documents)
+        loads.append(Load(f"reads_{peer.name}", peer.process, callers, _reader(people)))
+    await take_turns(loads, pace)
+    figures: Figures = {}
+    for load in loads:
+        figures |= load.figures()
+        close_all(load.callers)
+    return figures
+
+
+def _reader(people: list[str]) -> Operation:
+    """Reads of a random one of `people`."""
     choose = random.Random(len(people)).choice
 
     async def read(caller: Caller, _number: int) -> object:
         return await caller.read(choose(people))
 
-    load = await closed_loop(callers, read, peer.process, pace)
-    for caller in callers:
-        caller.close()
-    return load.figures(f"reads_{peer.name}")
+    return read
 
 
-async def store_people(peer: Peer, pace: Pace) -> list[str]:
+async def _store_people(callers: Sequence[Caller], count: int) -> list[str]:
     """Insert the documents that reads choose from; returns their ids."""
-    callers = await connect_all(peer, pace.clients)
     people: list[str] = []
 
     async def insert(caller: Caller, numbers: range) -> None:
         for number in numbers:
             people.append(await caller.create(number))
 
-    await asyncio.gather(
-        *(insert(caller, range(first, pace.documents, len(callers))) for first, caller in enumerate(callers))
-    )
-    for caller in callers:
-        caller.close()
+    await asyncio.gather(*(insert(caller, range(first, count, len(callers))) for first, caller in enumerate(callers)))
     return people

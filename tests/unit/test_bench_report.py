@@ -35,11 +35,14 @@ def test_aims_are_judged_on_the_right_side_of_their_bound() -> None:
     growth = aims["distinct_reflow_durable_cpu_growth"]
     assert growth.reached(1.3)
     assert not growth.reached(1.31)
+    lost = aims["creates_reflow_durable_lost"]
+    assert lost.reached(0)
+    assert not lost.reached(-1), "stored twice is as wrong as lost"
 
 
 def test_the_page_has_a_row_for_each_server_measured_and_no_other() -> None:
     page = markdown(medians(ROUNDS), ROUNDS, [])
-    assert "| durable creates per second, of PocketBase's | >= 1 | 1.25 | 0.50, 3, 1.25 | reached |" in page
+    assert "| durable creates/s, of PocketBase's | >= 1 | 1.25 | 0.50, 3, 1.25 | reached |" in page
     assert "| PocketBase (no fsync) | 200 |" in page
     assert "relaxed" not in page
     assert "## Fan-out" not in page
