@@ -178,9 +178,8 @@ def _aims(figures: Figures, rounds: Sequence[Figures]) -> str:
         if aim.figure in figures:
             spread = ", ".join(_plain(one[aim.figure]) for one in every if aim.figure in one)
             verdict = "reached" if aim.reached(figures[aim.figure]) else "**missed**"
-            lines.append(
-                f"| {aim.text} | {aim.sign.value} {aim.bound:g} | {_plain(figures[aim.figure])} | {spread} | {verdict} |"
-            )
+            bound, median = f"{aim.sign.value} {aim.bound:g}", _plain(figures[aim.figure])
+            lines.append(f"| {aim.text} | {bound} | {median} | {spread} | {verdict} |")
     return "\n".join(lines)
 
 
