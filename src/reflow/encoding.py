@@ -3,14 +3,14 @@
 JSON can't write Int64, bytes, NaN, the infinities and -0.0; Convex writes them as objects with one "$" key. msgspec
 would silently write NaN as null and bytes as a plain string, so nothing reaches it unseen: a *walker* per class checks
 a value and returns it, or a copy with those special forms in their places. A value that needs no swap is not copied.
-A walker goes by the classes that it meets, not by annotations, for nothing but a type checker holds a Struct to its own.
+A walker goes by the classes it meets, not by annotations: nothing but a type checker holds a Struct to its own.
 """
 
 from __future__ import annotations
 
 import copy
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from enum import Enum
 from math import copysign
 from operator import is_
@@ -18,7 +18,7 @@ from struct import Struct as Layout
 from typing import Annotated, Any, Final, cast
 
 import msgspec
-from msgspec import UNSET, Meta, UnsetType
+from msgspec import UNSET, Meta, UnsetType, inspect
 
 from reflow.errors import InvalidValue
 from reflow.limits import DEFAULT
@@ -30,6 +30,7 @@ EXACT: Final = 1 << 53
 """Up to here, in both directions, every integer is a double: JavaScript's numbers hold it."""
 
 _json_encode = msgspec.json.Encoder().encode
+_good_names: set[str] = set()
 _pack_double = Layout("<d").pack
 _ITEMS = DEFAULT.array_items
 _FIELDS = DEFAULT.object_fields
@@ -93,14 +94,19 @@ def check(value: object) -> None:
     _walk(value, 1)
 
 
-def check_names(names: Iterable[str]) -> None:
+def check_names(names: Collection[str]) -> None:
     """Raise `InvalidValue` unless all are names of fields: printable ASCII, not too long, not starting with "$"."""
+    if _good_names.issuperset(names):
+        return
     try:
         joined = "".join(names)
     except TypeError:
         wrong = next(name for name in names if not isinstance(cast(object, name), str))
         raise InvalidValue(f"field names are strings, not {wrong!r:.60}") from None
     if joined.isascii() and joined.isprintable() and "$" not in joined and len(joined) <= _NAME:
+        if len(_good_names) > DEFAULT.known_names:
+            _good_names.clear()
+        _good_names.update(names)
         return
     for name in names:
         if not (name.isascii() and name.isprintable()):
@@ -111,9 +117,16 @@ def check_names(names: Iterable[str]) -> None:
             raise InvalidValue(f"the field name {name[:40]!r}... has {len(name)} characters; the limit is {_NAME}")
 
 
-def special_float(value: float) -> dict[str, bytes]:
-    """Give the form of a float that JSON has no way to write."""
-    return {"$float": _pack_double(value)}
+def excess(depth: int, size: int, what: str) -> str:
+    """Word the error of a container that is too deep or holds too many `what` ("items" or "fields")."""
+    if depth > _NESTING:
+        return f"nested more than {_NESTING} deep"
+    return f"{size} {what}; the limit is {_ITEMS if what == 'items' else _FIELDS}"
+
+
+def is_ordinary(value: float) -> bool:
+    """Tell whether JSON has a way to write a float: it is finite and not -0.0."""
+    return value - value == 0.0 and (value != 0.0 or copysign(1.0, value) > 0.0)  # inf - inf is NaN
 
 
 # Walkers of the built-in classes. The special forms hold bytes, which msgspec writes as base64.
@@ -134,9 +147,7 @@ def _walk_int(value: int, depth: int) -> int:
 
 
 def _walk_float(value: float, depth: int) -> object:
-    if value - value == 0.0 and (value or copysign(1.0, value) > 0.0):  # inf - inf is NaN
-        return value
-    return special_float(value)
+    return value if is_ordinary(value) else {"$float": _pack_double(value)}
 
 
 def _walk_int64(value: Int64, depth: int) -> dict[str, bytes]:
@@ -147,54 +158,62 @@ def _walk_bytes(value: bytes, depth: int) -> dict[str, bytes]:
     return {"$bytes": value}
 
 
-_FLOATS = list[Annotated[float, Meta(ge=-EXACT, le=EXACT)]]
-_INTS = list[Annotated[int, Meta(ge=-EXACT, le=EXACT)]]
+class _Floats(msgspec.Struct, array_like=True):
+    items: list[Annotated[float, Meta(ge=-EXACT, le=EXACT)]]
+
+
+class _Ints(msgspec.Struct, array_like=True):
+    items: list[Annotated[int, Meta(ge=-EXACT, le=EXACT)]]
+
+
+class _Strings(msgspec.Struct, array_like=True):
+    items: list[str]
+
+
+_LISTS: dict[type, type] = {float: _Floats, int: _Ints, str: _Strings}
+_LONG = 16  # items from which one call into C is cheaper than a loop
 
 
 def _walk_list(value: list[Any] | tuple[Any, ...], depth: int) -> object:
-    _check_size(depth, len(value), _ITEMS, "items")
+    if depth > _NESTING or len(value) > _ITEMS:
+        raise InvalidValue(excess(depth, len(value), "items"))
     if not value:
         return value
-    first = type(value[0])
-    # Long lists of one kind, vectors above all, are checked in C. msgspec takes an int for a float as well, which is
-    # fine, and subclasses (Int64), which it then refuses to write: encode sees that.
-    try:
-        if first is float:
-            msgspec.convert(value, _FLOATS)
-            if all(value):  # no zero, so no -0.0
+    first = cast("type[Any]", type(value[0]))
+    if len(value) >= _LONG and first in _LISTS:
+        # Vectors above all. msgspec takes an int for a float as well, which is fine, and subclasses (Int64), which it
+        # then refuses to write: encode sees that.
+        try:
+            msgspec.convert((value,), _LISTS[first])
+            if first is not float or all(value):  # no zero, so no -0.0
                 return value
-        elif first is int:
-            msgspec.convert(value, _INTS)
-            return value
-        elif first is str:
-            msgspec.convert(value, list[str])
-            return value
-    except msgspec.ValidationError:
-        pass  # a mixed list, or one that needs special forms: item by item
-    walked = [_walk(item, depth + 1) for item in value]
+        except msgspec.ValidationError:
+            pass  # a mixed list, or one that needs special forms: item by item
+    depth += 1
+    walker = walker_for(first)
+    if walker is None:
+        walked = [item if type(item) is first else _walk(item, depth) for item in value]
+    else:
+        walked = [walker(item, depth) if type(item) is first else _walk(item, depth) for item in value]
     return value if all(map(is_, walked, value)) else walked
 
 
 def _walk_dict(value: dict[str, Any], depth: int) -> object:
-    _check_size(depth, len(value), _FIELDS, "fields")
+    if depth > _NESTING or len(value) > _FIELDS:
+        raise InvalidValue(excess(depth, len(value), "fields"))
     check_names(value)
+    depth += 1
     swapped: dict[str, Any] | None = None
     for name, item in value.items():
-        if type(item) is str:
-            continue
-        walked = _walk(item, depth + 1)
+        tp = cast("type[Any]", type(item))
+        if tp is str or (tp is int and -EXACT <= item <= EXACT) or (tp is float and item and item - item == 0.0):
+            continue  # the usual ones, without a call
+        walked = _walk(item, depth)
         if walked is not item:
             if swapped is None:
                 swapped = dict(value)
             swapped[name] = walked
     return value if swapped is None else swapped
-
-
-def _check_size(depth: int, size: int, limit: int, what: str) -> None:
-    if depth > _NESTING:
-        raise InvalidValue(f"nested more than {_NESTING} deep")
-    if size > limit:
-        raise InvalidValue(f"{size} {what}; the limit is {limit}")
 
 
 # Walkers of other classes
@@ -267,51 +286,46 @@ def _struct_walker(tp: type[msgspec.Struct]) -> Walker:
     """
     fields = msgspec.structs.fields(tp)
     check_names([field.encode_name for field in fields])
-    lines = ["def walk(value, depth):", f" if depth > {_NESTING}: check_size(depth, 0, 0, '')"]
+    lines = ["def walk(value, depth):", f" if depth > {_NESTING}: raise InvalidValue(excess(depth, 0, 'fields'))"]
     for number, field in enumerate(fields):
         x, y = f"x{number}", f"y{number}"
         lines.append(f" {y} = {x} = value.{field.name}")
-        match _simple_class(field.type):
-            case "str":
-                passes = f"type({x}) is str"
-            case "int":
-                passes = f"type({x}) is int and {-EXACT} <= {x} <= {EXACT}"
-            case "float":
-                passes = f"type({x}) is float and {x} - {x} == 0.0 and {x} != 0.0"
-            case "bool":
-                passes = f"{x} is True or {x} is False"
-            case _:
-                passes = f"{x} is None"
-        lines.append(f" if not ({passes}) and {x} is not UNSET: {y} = walk_any({x}, depth + 1)")
+        passes = " or ".join(_CONDITIONS[kind].format(x=x) for kind in _simple_kinds(field.type))
+        lines.append(f" if not ({passes}): {y} = walk_any({x}, depth + 1)")
     unchanged = " and ".join(f"y{number} is x{number}" for number in range(len(fields))) or "True"
     changed = ", ".join(f"({field.name!r}, y{number})" for number, field in enumerate(fields))
     lines.append(f" return value if {unchanged} else swapped(value, ({changed},))")
-    scope: dict[str, Any] = {"UNSET": UNSET, "walk_any": _walk, "check_size": _check_size, "swapped": _swapped}
+    scope: dict[str, Any] = {
+        "UNSET": UNSET,
+        "InvalidValue": InvalidValue,
+        "excess": excess,
+        "swapped": _swapped,
+        "walk_any": _walk,
+    }
     exec("\n".join(lines), scope)  # made of attribute names and constants only
     return scope["walk"]
 
 
-def _simple_class(annotation: Any) -> str:
-    """Name the class that most values of a field will have, or "" if the annotation does not tell."""
-    info = msgspec.inspect.type_info(annotation)
-    while isinstance(info, msgspec.inspect.Metadata):
+_CONDITIONS = {
+    inspect.StrType: "type({x}) is str",
+    inspect.IntType: f"type({{x}}) is int and {-EXACT} <= {{x}} <= {EXACT}",
+    inspect.FloatType: "type({x}) is float and {x} - {x} == 0.0 and {x} != 0.0",
+    inspect.BoolType: "{x} is True or {x} is False",
+    inspect.NoneType: "{x} is None",
+    UnsetType: "{x} is UNSET",
+}
+
+
+def _simple_kinds(annotation: Any) -> list[Any]:
+    """List the classes of a field's annotation that are checked without a call, the likeliest first."""
+    info = inspect.type_info(annotation)
+    while isinstance(info, inspect.Metadata):
         info = info.type
-    if isinstance(info, msgspec.inspect.UnionType):
-        kinds = [kind for kind in info.types if not isinstance(kind, msgspec.inspect.NoneType)]
-        info = kinds[0] if len(kinds) == 1 else info
-    match info:
-        case msgspec.inspect.StrType():
-            return "str"
-        case msgspec.inspect.LiteralType(values=values) if all(isinstance(value, str) for value in values):
-            return "str"
-        case msgspec.inspect.IntType():
-            return "int"
-        case msgspec.inspect.FloatType():
-            return "float"
-        case msgspec.inspect.BoolType():
-            return "bool"
-        case _:
-            return ""
+    kinds = [type(kind) for kind in (info.types if isinstance(info, inspect.UnionType) else (info,))]
+    if isinstance(info, inspect.LiteralType) and all(isinstance(value, str) for value in info.values):
+        kinds = [inspect.StrType]
+    simple = [kind for kind in _CONDITIONS if kind in kinds]
+    return [*simple, UnsetType]
 
 
 def _swapped(value: msgspec.Struct, attributes: Iterable[tuple[str, Any]]) -> msgspec.Struct:

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from functools import lru_cache
 from itertools import accumulate
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from reflow.errors import InvalidId
 from reflow.limits import DEFAULT
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
-_PAIRS = [high + low for high in _ALPHABET for low in _ALPHABET]
+_CHARACTERS = _ALPHABET.encode() + bytes(224)
 # int(text, 32) reads 0-9a-v; every other character of an id must make it fail, hence "!".
 _PYTHON_DIGITS = bytes(
     b"0123456789abcdefghijklmnopqrstuv"[_ALPHABET.index(chr(code))] if chr(code) in _ALPHABET else ord("!")
@@ -23,6 +23,15 @@ _PYTHON_DIGITS = bytes(
 )
 _TABLE_MAX = 0xFFFF_FFFF
 _SEQ_MAX = 0xFFFF_FFFF_FFFF_FFFF
+
+# Masks that move the eight 5-bit groups of every 5 bytes into 8 bytes, halving: of 160 bits, the upper 80 are moved to
+# the next multiple of 128, of these the upper 40 to the next multiple of 64, then 20 to 32, 10 to 16, 5 to 8.
+_HALVES = [
+    (sum(((1 << half) - 1) << low + half for low in range(0, 256, lane)), lane // 2 - half)
+    for half, lane in ((80, 256), (40, 128), (20, 64), (10, 32), (5, 16))
+]
+(_UPPER_80, _BY_48), (_UPPER_40, _BY_24), (_UPPER_20, _BY_12), (_UPPER_10, _BY_6), (_UPPER_5, _BY_3) = _HALVES
+
 _LENGTHS = {31: 19, 32: 20, 34: 21, 36: 22, 37: 23}  # characters -> bytes, for table numbers of 1..5 groups
 
 
@@ -48,15 +57,28 @@ def encode_id_bytes(table: int, sixteen: bytes) -> str:
         raise InvalidId(f"an id holds 16 bytes, not {len(sixteen)}")
     if 128 <= table < 16384:  # two groups: all user tables that a deployment ever has; exactly 20 bytes, 32 characters
         data = bytes((table & 127 | 128, table >> 7)) + sixteen
-    else:
-        data = _varint(table) + sixteen
+        return _base32(data + _checksum(data))
+    data = _varint(table) + sixteen
     data += _checksum(data)
-    bits = len(data) * 8
-    padded = -bits % 10  # whole pairs of characters; an excess character is cut off below
-    number = int.from_bytes(data, "big") << padded
-    pairs = _PAIRS
-    text = "".join([pairs[number >> shift & 1023] for shift in range(bits + padded - 10, -1, -10)])
-    return text if padded < 5 else text[:-1]
+    text = _base32(data[:20].ljust(20, b"\0")) + _base32(data[20:].ljust(20, b"\0"))
+    return text[: (len(data) * 8 + 4) // 5]
+
+
+def _base32(data: bytes) -> str:
+    """Write 20 bytes as 32 characters."""
+    bits = int.from_bytes(data, "big")
+    # x + (upper << by) - upper moves the upper half: (x & upper) * (2**by - 1) is added
+    moved = bits & _UPPER_80
+    bits += (moved << _BY_48) - moved
+    moved = bits & _UPPER_40
+    bits += (moved << _BY_24) - moved
+    moved = bits & _UPPER_20
+    bits += (moved << _BY_12) - moved
+    moved = bits & _UPPER_10
+    bits += (moved << _BY_6) - moved
+    moved = bits & _UPPER_5
+    bits += (moved << _BY_3) - moved
+    return bits.to_bytes(32, "big").translate(_CHARACTERS).decode()
 
 
 @lru_cache(maxsize=DEFAULT.parsed_ids)
@@ -65,7 +87,7 @@ def parse_id(text: str) -> DocumentId:
 
     Raises `InvalidId` for anything else.
     """
-    size = _LENGTHS.get(len(text)) if type(text) is str else None
+    size = _LENGTHS.get(len(text)) if isinstance(cast(object, text), str) else None
     if size is None:
         raise _invalid(text)
     try:
@@ -76,6 +98,8 @@ def parse_id(text: str) -> DocumentId:
     data = (number >> excess).to_bytes(size, "big")
     if number & (1 << excess) - 1 or data[-2:] != _checksum(data[:-2]):
         raise _invalid(text)
+    if size == 20 and data[0] > 127 and 0 < data[1] < 128:
+        return DocumentId(data[0] & 127 | data[1] << 7, int.from_bytes(data[2:10], "big"))
     groups = size - 18
     table = 0
     for position in range(groups):
@@ -83,7 +107,7 @@ def parse_id(text: str) -> DocumentId:
         if (group < 128) != (position == groups - 1):
             raise _invalid(text)
         table |= (group & 127) << 7 * position
-    if not 0 < table <= _TABLE_MAX or (groups > 1 and data[groups - 1] == 0):
+    if not 0 < table <= _TABLE_MAX or data[groups - 1] == 0:
         raise _invalid(text)
     return DocumentId(table, int.from_bytes(data[groups : groups + 8], "big"))
 
@@ -110,7 +134,8 @@ def _varint(table: int) -> bytes:
 
 def _checksum(data: bytes) -> bytes:
     """Fletcher-16 modulo 256: the sum of the bytes, and the sum of its running values."""
-    return bytes((sum(data) & 255, sum(accumulate(data)) & 255))
+    sums = list(accumulate(data))
+    return bytes((sums[-1] & 255, sum(sums) & 255))
 
 
 def _invalid(text: object) -> InvalidId:

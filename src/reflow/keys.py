@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import Enum
-from math import isnan
 from struct import Struct
 from typing import Any, Final
 
@@ -40,19 +39,18 @@ _INT64 = b"\x18"
 _NUMBER = b"\x20"
 _FALSE = b"\x28"
 _TRUE = b"\x29"
-_STRING = b"\x30"
+_STRING_TAG = "\x30"
 _BYTES = b"\x38"
 _ARRAY = b"\x40"
 _OBJECT = b"\x48"
 _END = b"\x00"
 
+# Doubles sort as their bits when the sign bit of positive ones is set and all bits of negative ones are flipped.
+_pack_double = Struct(">d").pack
+_FLIPPED = bytes(range(255, -1, -1))
+_ZERO = _NUMBER + _pack_double(-0.0)
 _NAN = _NUMBER + b"\xff" * 8
 _EXACT = 1 << 53
-_pack_double = Struct(">d").pack
-_pack_number = Struct(">BQ").pack
-_unpack_bits = Struct(">Q").unpack
-_SIGN = 1 << 63
-_ALL = (1 << 64) - 1
 
 
 def encode_part(value: object) -> bytes:
@@ -72,34 +70,37 @@ def prefix_end(prefix: bytes) -> bytes:
 
 
 def _float(value: float) -> bytes:
-    """IEEE 754 bits, with the sign flipped for positive numbers and all bits for negative ones, sort as the numbers."""
-    (bits,) = _unpack_bits(_pack_double(value + 0.0))  # + 0.0 turns -0.0 into 0.0
-    if bits < _SIGN:
-        return _NAN if value != value else _pack_number(0x20, bits | _SIGN)
-    return _NAN if isnan(value) else _pack_number(0x20, bits ^ _ALL)
+    if value > 0:
+        return _NUMBER + _pack_double(-value)
+    if value < 0:
+        return _NUMBER + _pack_double(value).translate(_FLIPPED)
+    return _NAN if value else _ZERO
 
 
 def _int(value: int) -> bytes:
-    if not -_EXACT <= value <= _EXACT:
-        raise InvalidValue(f"{value} is outside ±2**53, where numbers are exact: use rf.Int64({value})")
-    return _float(float(value))
+    if -_EXACT <= value <= _EXACT:
+        return _float(value)
+    raise InvalidValue(f"{value} is outside ±2**53, where numbers are exact: use rf.Int64({value})")
 
 
-def _escaped(data: bytes) -> bytes:
-    """Free `data` of zero bytes, keeping the order: 00 -> 01 01, 01 -> 01 02."""
-    if b"\x01" in data:
-        data = data.replace(b"\x01", b"\x01\x02")
-    if b"\x00" in data:
-        data = data.replace(b"\x00", b"\x01\x01")
-    return data
+def _int64(value: int) -> bytes:
+    return _INT64 + (value + (1 << 63)).to_bytes(8, "big")
 
 
 def _str(value: str) -> bytes:
+    # Free of zero bytes, keeping the order: 00 -> 01 01, 01 -> 01 02
+    if "\x00" in value or "\x01" in value:
+        value = value.replace("\x01", "\x01\x02").replace("\x00", "\x01\x01")
     try:
-        data = value.encode()
+        return f"{_STRING_TAG}{value}\x00".encode()
     except UnicodeEncodeError:
-        raise InvalidValue(f"{value!r:.60} holds a lone surrogate: it is not valid Unicode") from None
-    return _STRING + _escaped(data) + _END
+        raise InvalidValue(f"{value!r:.60} holds a lone surrogate, so it is not valid Unicode") from None
+
+
+def _bytes(value: bytes) -> bytes:
+    if 0 in value or 1 in value:
+        value = value.replace(b"\x01", b"\x01\x02").replace(b"\x00", b"\x01\x01")
+    return _BYTES + value + _END
 
 
 def _array(value: list[Any] | tuple[Any, ...]) -> bytes:
@@ -119,8 +120,8 @@ _ENCODERS: dict[type, Callable[[Any], bytes]] = {
     type(None): lambda _: _NULL,
     Missing: lambda _: _MISSING,
     type(UNSET): lambda _: _MISSING,
-    values.Int64: lambda value: _INT64 + (value + _SIGN).to_bytes(8, "big"),
-    bytes: lambda value: _BYTES + _escaped(value) + _END,
+    values.Int64: _int64,
+    bytes: _bytes,
     list: _array,
     tuple: _array,
     dict: _object,

@@ -28,7 +28,7 @@ class Limits:
     """Document ids whose parts the process remembers."""
     known_types: int = 4096
     """Classes whose way of encoding the process remembers; beyond it all are learnt anew."""
-    known_names: int = 1 << 14
+    known_names: int = 1 << 12
     """Field names that the process remembers to be valid; beyond it all are learnt anew."""
     arguments_bytes: int = 16 << 20
     """Size of a function's arguments as JSON."""
