@@ -68,6 +68,7 @@ class SqliteStorage:
         self._failed: StorageError | None = None
         self._generations: set[tuple[int, int]] = set()
         self._wal_pages = 0
+        self._committing = False
 
     # Opening and closing
 
@@ -139,7 +140,12 @@ class SqliteStorage:
         execute = reader.execute
         try:
             execute("BEGIN")
-            ts = execute(sql.NEWEST).get or 0
+            # Any read fixes the view. Only while a COMMIT is under way in the thread is it unknown what it sees.
+            if self._committing:
+                ts = execute(sql.NEWEST).get or 0
+            else:
+                execute(sql.FIX).get
+                ts = self._committed
         except apsw.Error as error:
             self._discard(reader)
             raise translate(error, self._path) from error
@@ -342,7 +348,11 @@ class SqliteStorage:
         if not self._group or self._thread is None:
             return
         if self._full:
-            await self._thread.run(self._commit)
+            self._committing = True
+            try:
+                await self._thread.run(self._commit)
+            finally:
+                self._committing = False
         else:
             self._commit()
             if self._wal_pages >= self._limits.wal_pages:

@@ -119,6 +119,7 @@ SCAN_VECTORS = PairStatement("SELECT seq, vector FROM v_<n>_<g> WHERE seq > ? OR
 
 EXISTS = "SELECT 1 FROM sqlite_schema WHERE name = ?"
 TABLES = "SELECT name FROM sqlite_schema WHERE type = 'table'"
+FIX = "SELECT 1 FROM sqlite_schema LIMIT 1"
 NEWEST = "SELECT max(ts) FROM log"
 LOG = "INSERT INTO log VALUES (?, ?)"
 UNDO = "SELECT ts, undo FROM log WHERE ts > ? ORDER BY ts"
