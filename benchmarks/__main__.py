@@ -21,6 +21,7 @@ from .fanout import connect_broadcast, take_turns
 from .floor import start_floor
 from .load import Figures
 from .peer import FULL, QUICK, Pace, Peer
+from .plot import svg
 from .pocketbase import PocketBase, find_pocketbase, start_pocketbase
 from .process import machine_busy_seconds
 from .reads import reads
@@ -128,7 +129,7 @@ def arguments() -> argparse.Namespace:
         default=["reflow", "pocketbase"],
         help="these servers only",
     )
-    parser.add_argument("--out", type=Path, default=Path("benchmarks"), help="folder for results.md and results.json")
+    parser.add_argument("--out", type=Path, default=Path("benchmarks"), help="folder for results.md, .json and .svg")
     return parser.parse_args()
 
 
@@ -158,7 +159,9 @@ def main() -> None:
     options = arguments()
     _allow_many_sockets()
     rounds = uvloop.run(run(options))
-    print(write_report(medians(rounds), rounds, options.out))
+    figures = medians(rounds)
+    print(write_report(figures, rounds, options.out))
+    (options.out / "results.svg").write_text(svg(figures))
 
 
 if __name__ == "__main__":

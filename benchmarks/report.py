@@ -15,7 +15,7 @@ from pathlib import Path
 from .load import Figures
 
 SERVERS = {
-    "reflow_durable": "reflow, durable (fsync before acknowledging)",
+    "reflow_durable": "reflow, durable (fsync before answering)",
     "reflow_durable_http": "reflow, durable, over HTTP",
     "reflow_relaxed": "reflow, relaxed",
     "reflow_relaxed_http": "reflow, relaxed, over HTTP",

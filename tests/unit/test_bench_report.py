@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
 
 from benchmarks.floor import frame
 from benchmarks.load import quantile
+from benchmarks.plot import svg
 from benchmarks.report import AIMS, markdown, medians, write_report
 
 ROUNDS = [
@@ -67,3 +71,10 @@ def test_a_floor_frame_has_the_size_asked_for() -> None:
 def test_a_quantile_is_one_of_the_values() -> None:
     assert quantile([5.0, 1.0, 3.0], 0.5) == 3.0
     assert quantile([5.0, 1.0, 3.0], 0.99) == 5.0
+
+
+def test_the_plot_has_a_bar_for_each_server_measured_and_the_longest_for_the_largest() -> None:
+    root = ElementTree.fromstring(svg(medians(ROUNDS)))
+    bars = [float(bar.attrib["width"]) for bar in root.iter("{http://www.w3.org/2000/svg}rect")]
+    assert len(bars) == 2
+    assert bars[0] == pytest.approx(1.5 * bars[1], rel=0.01)
