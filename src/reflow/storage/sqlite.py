@@ -86,21 +86,21 @@ class SqliteStorage:
 
     def _open(self) -> None:
         self._path = sqlite_file.prepare(self._directory)
-        connection: apsw.Connection | None = None
         try:
-            connection = self._connect(_READ_WRITE)
-            writer = Reader(connection, self._path)
-            writer.execute(f"PRAGMA synchronous = {'full' if self._full else 'normal'}")
-            writer.execute(f"PRAGMA journal_size_limit = {2 * self._limits.wal_pages * sqlite_file.PAGE_BYTES}")
-            connection.set_wal_hook(self._note_wal_pages)
-            sqlite_file.check_tables(writer.execute, self._path)
-            self._committed = self._applied = writer.execute(sql.NEWEST).get or 0
-        except (apsw.Error, StorageError) as error:
-            if connection is not None:
-                # The last connection would fold the log into a file that is to stay as it is.
-                connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
-                connection.close(True)
-            raise (translate(error, self._path) if isinstance(error, apsw.Error) else error) from error
+            writer = Reader(self._connect(_READ_WRITE), self._path)
+            try:
+                writer.execute(f"PRAGMA synchronous = {'full' if self._full else 'normal'}")
+                writer.execute(f"PRAGMA journal_size_limit = {2 * self._limits.wal_pages * sqlite_file.PAGE_BYTES}")
+                writer.connection.set_wal_hook(self._note_wal_pages)
+                sqlite_file.check_tables(writer.execute, self._path)
+                self._committed = self._applied = writer.execute(sql.NEWEST).get or 0
+            except BaseException:
+                # As the last connection it would fold the log into a file that is to stay as it is.
+                writer.connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+                writer.connection.close(True)
+                raise
+        except apsw.Error as error:
+            raise translate(error, self._path) from error
         self._writer = writer
 
     def _connect(self, flags: int) -> apsw.Connection:
@@ -129,6 +129,7 @@ class SqliteStorage:
         writer, self._writer = self._writer, None
         if writer is not None:
             try:
+                self._forget_group(writer)
                 writer.connection.close(True)
             except apsw.Error as error:
                 raise translate(error, self._path) from error
@@ -197,6 +198,7 @@ class SqliteStorage:
     # The open group
 
     async def apply(self, batch: Batch) -> None:
+        self._open_writer()
         if batch.ts <= self._applied:
             raise StorageError(f"The timestamp {batch.ts} is not above {self._applied}, the last one applied.")
         self._join(self._write, batch)
@@ -238,9 +240,9 @@ class SqliteStorage:
             if not self._group:
                 writer.execute("BEGIN IMMEDIATE")
             result = change(writer, *arguments)
-        except (apsw.Error, StorageError) as error:
+        except apsw.Error as error:
             self._redo(writer)
-            raise (translate(error, self._path) if isinstance(error, apsw.Error) else error) from error
+            raise translate(error, self._path) from error
         except BaseException:
             self._redo(writer)
             raise
@@ -254,8 +256,10 @@ class SqliteStorage:
                 writer.execute("BEGIN IMMEDIATE")
                 for change, arguments in self._group:
                     change(writer, *arguments)
-        except (apsw.Error, StorageError) as error:
-            self._failed = translate(error, self._path) if isinstance(error, apsw.Error) else error
+        except apsw.Error as error:
+            self._failed = translate(error, self._path)
+        except StorageError as error:
+            self._failed = error
 
     def _abort(self, writer: Reader) -> None:
         self._generations.clear()
@@ -364,9 +368,13 @@ class SqliteStorage:
             if self._on_commit is not None:
                 self._on_commit("before")
             writer.execute("COMMIT")
+        except apsw.Error as error:
+            failure = translate(error, self._path)
+            self._undo_commit(writer, failure)
+            raise failure from error
         except BaseException as error:
             self._undo_commit(writer, error)
-            raise (translate(error, self._path) if isinstance(error, apsw.Error) else error) from error
+            raise
         self._group.clear()
         self._committed = self._applied
         if self._on_commit is not None:
