@@ -56,8 +56,9 @@ $(BIN)/python:
 
 $(VENV)/.ready: requirements.lock $(PACKAGE) | $(BIN)/python
 	@echo "installing what the lock file names, and building the page…"
-	@$(PIP) install --require-hashes -r requirements.lock
-	@$(PIP) install --no-deps -e .
+	@$(PIP) install --no-deps -e . & page=$$!; \
+	  $(PIP) install --require-hashes -r requirements.lock && wait $$page || { kill $$page 2>/dev/null; exit 1; }
+	@test -f src/reflow/_web/index.html || echo "the page could not be built; .venv/bin/pip install -e . says why" >&2
 	@touch $@
 
 $(VENV)/.ready-dev: requirements-dev.lock $(VENV)/.ready
