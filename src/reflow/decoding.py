@@ -53,7 +53,7 @@ def decoder_for(tp: Any, *, trusted: bool = False) -> Callable[[bytes], Any]:
     integral float is taken for an int, for Convex's Python client sends nothing else; ints lie within ±2**53; names,
     sizes and nesting within the limits. Parts typed `Any` or `object` get what `decode` gives. `trusted` skips the
     checks of ranges, names, sizes and nesting. The function raises `InvalidValue`, with the place: "Expected `int`, got
-    `str` - at `$.chunks[0].lines`".
+    `str` - at `$.chunks[0].lines`". `decoder_for` itself raises TypeError for a type that msgspec can't decode.
     """
     info = inspect.type_info(tp)
     if isinstance(info, inspect.AnyType):
@@ -80,7 +80,7 @@ def decoder_for(tp: Any, *, trusted: bool = False) -> Callable[[bytes], Any]:
             value = direct(raw)
             if not (unchecked and (trusted or len(raw) < _SMALL)):
                 check(value)
-        except (msgspec.MsgspecError, InvalidValue, RecursionError):
+        except (msgspec.MsgspecError, InvalidValue, UnicodeDecodeError, RecursionError):
             return slow(raw)  # an integral float for an int, or an error that it words better
         return value
 
@@ -94,7 +94,7 @@ def _may_hold_special(raw: bytes) -> bool:
 def _parsed(raw: bytes) -> Any:
     try:
         return _json_decode(raw)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InvalidValue(f"not JSON: {error}") from None
     except RecursionError:
         raise InvalidValue(f"nested more than {_NESTING} deep") from None
@@ -288,6 +288,7 @@ class _Fit:
         if known is not None:
             return known
         fitters: list[tuple[str, _Fitter]] = []
+        tags = 1 if isinstance(info, inspect.StructType) and info.tag is not None else 0  # its place in an array
 
         def fit(value: Any) -> Any:
             if type(value) is dict:
@@ -296,7 +297,7 @@ class _Fit:
                         value[name] = fitter(value[name])
             elif type(value) is list:
                 items = cast("list[Any]", value)
-                for index, (_, fitter) in enumerate(fitters[: len(items)]):
+                for index, (_, fitter) in zip(range(tags, len(items)), fitters, strict=False):
                     items[index] = fitter(items[index])
             return cast(Any, value)
 
@@ -328,7 +329,7 @@ class _Fit:
         return fit
 
     def _union(self, types: Sequence[inspect.Type]) -> _Fitter:
-        structs = [kind for kind in types if isinstance(kind, inspect.StructType) and not kind.array_like]
+        structs = [kind for kind in types if isinstance(kind, inspect.StructType)]
         tagged = {kind.tag: self.of(kind) for kind in structs}
         tag_field = structs[0].tag_field if structs else None
         number = _as_is
@@ -343,15 +344,20 @@ class _Fit:
                 number = _fit_int
             elif _is_array(bare):
                 of_list = fitter
-            elif not isinstance(bare, inspect.NoneType):
+            elif fitter is not _as_is:
                 of_dict = fitter
+        tagged_class = list if structs and structs[0].array_like else dict
 
         def fit(value: Any) -> Any:
-            if type(value) is list:
+            tp = cast("type[Any]", type(value))
+            if tp is tagged_class and tag_field is not None and value:
+                tag = value[0] if tp is list else value.get(tag_field)
+                if isinstance(tag, str | int) and tag in tagged:
+                    return tagged[tag](value)
+            if tp is dict:
+                return of_dict(value)
+            if tp is list:
                 return of_list(value)
-            if type(value) is dict:
-                tag = cast("dict[str, Any]", value).get(tag_field) if tag_field is not None else None
-                return tagged.get(tag, of_dict)(value) if isinstance(tag, str | int) else of_dict(value)
             return number(value)
 
         return fit

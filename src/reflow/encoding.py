@@ -223,7 +223,7 @@ def _compiled(tp: type[Any]) -> Walker | None:
     if issubclass(tp, msgspec.Struct):
         return _struct_walker(tp)
     if issubclass(tp, Enum):
-        return lambda value, depth: _walk(value.value, depth)
+        return _walk_enum
     for base, walker in _SUBCLASSES:
         if issubclass(tp, base):
             return walker
@@ -248,6 +248,12 @@ _SUBCLASSES: tuple[tuple[type, Walker], ...] = (
     (list, lambda value, depth: _walk_list(list(value), depth)),
     (dict, lambda value, depth: _walk_dict(dict(value), depth)),
 )
+
+
+def _walk_enum(value: Enum, depth: int) -> object:
+    plain = value.value
+    walked = _walk(plain, depth)
+    return value if walked is plain and isinstance(plain, str | int) else walked  # msgspec writes it by itself
 
 
 def _walk_array(value: Any, depth: int) -> object:

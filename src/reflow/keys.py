@@ -20,6 +20,7 @@ from typing import Any, Final
 from msgspec import UNSET
 
 from reflow import values
+from reflow.encoding import check_names
 from reflow.errors import InvalidValue
 
 
@@ -108,6 +109,7 @@ def _array(value: list[Any] | tuple[Any, ...]) -> bytes:
 
 
 def _object(value: dict[str, Any]) -> bytes:
+    check_names(value)
     # A name carries the string tag: an empty one would otherwise look like the end.
     return _OBJECT + b"".join([_str(name) + encode_part(value[name]) for name in sorted(value)]) + _END
 

@@ -42,7 +42,7 @@ def canonical(raw: bytes) -> bytes:
     """
     try:
         value = _json_decode(raw)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidValue(f"not JSON: {error}") from None
     if b"." in raw or b"e" in raw or b"E" in raw:
         value = _with_ints(value)
@@ -76,7 +76,7 @@ def to_plain(raw: bytes) -> bytes:
     """
     if b'"$' not in raw:
         return raw
-    return _json_encode(_plain(decode(raw)))
+    return _json_encode(_plain(decode(raw, trusted=True)))
 
 
 _PLAIN_NAMES = {float("inf"): "Infinity", float("-inf"): "-Infinity"}
@@ -104,19 +104,19 @@ def size_of(value: object) -> int:
     null and bool 1, numbers 9, strings (UTF-8) and bytes their length + 2, arrays and objects 2 + their parts, a field
     its name + 1 + its value.
     """
-    match value:
-        case None | bool():
-            return 1
-        case int() | float():
-            return 9
-        case str():
-            return len(value) + 2 if value.isascii() else len(value.encode()) + 2
-        case bytes():
-            return len(value) + 2
-        case list() | tuple():
-            return 2 + sum(map(size_of, cast("list[Any]", value)))
-        case dict():
-            fields = cast("dict[str, Any]", value)
-            return 2 + sum(len(name) + 1 + size_of(item) for name, item in fields.items())
-        case _:
-            return size_of(decode(encode(value)))
+    tp = type(value)
+    if tp is str:
+        text = cast(str, value)
+        return len(text) + 2 if text.isascii() else len(text.encode()) + 2
+    if value is None or tp is bool:
+        return 1
+    if tp is int or tp is float or tp is Int64:
+        return 9
+    if tp is list or tp is tuple:
+        return 2 + sum(map(size_of, cast("list[Any]", value)))
+    if tp is dict:
+        fields = cast("dict[str, Any]", value)
+        return 2 + len(fields) + sum(map(len, fields)) + sum(map(size_of, fields.values()))
+    if tp is bytes:
+        return len(cast(bytes, value)) + 2
+    return size_of(decode(encode(value)))
