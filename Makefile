@@ -56,12 +56,12 @@ $(BIN)/python:
 
 $(VENV)/.ready: requirements.lock $(PACKAGE) | $(BIN)/python
 	@echo "installing what the lock file names, and building the page…"
-	@$(PIP) install --no-deps -e . & page=$$!; \
-	  $(PIP) install --require-hashes -r requirements.lock && wait $$page || { kill $$page 2>/dev/null; exit 1; }
+	@$(PIP) install --no-compile --no-deps -e . & page=$$!; \
+	  $(PIP) install --no-compile --require-hashes -r requirements.lock && wait $$page || { kill $$page 2>/dev/null; exit 1; }
 	@test -f src/reflow/_web/index.html || echo "the page could not be built; .venv/bin/pip install -e . says why" >&2
 	@touch $@
 
 $(VENV)/.ready-dev: requirements-dev.lock $(VENV)/.ready
 	@echo "installing what the tests and checks need…"
-	@$(PIP) install --require-hashes -r requirements-dev.lock
+	@$(PIP) install --no-compile --require-hashes -r requirements-dev.lock
 	@touch $@
