@@ -3,18 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Protocol
 
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page
 
-from tests.support.browser import running_chromium
-
-
-class OpenWindow(Protocol):
-    """Open a window of its own (own storage, own socket) on `url` and return its page."""
-
-    def __call__(self, url: str, *, width: int = 1280, height: int = 900, dark: bool = False) -> Page: ...
+from tests.support.browser import OpenWindow, running_chromium
 
 
 @pytest.fixture(scope="module")

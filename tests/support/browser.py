@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, Page, sync_playwright
 
 from tests.support import CACHE, ROOT
 from tests.support.node import NODE, installed
@@ -28,6 +29,12 @@ class Chromium:
 
     executable: Path
     environment: dict[str, str] = field(default_factory=dict[str, str])
+
+
+class OpenWindow(Protocol):
+    """Open a window of its own (own storage, own socket) on `url` and return its page."""
+
+    def __call__(self, url: str, *, width: int = 1280, height: int = 900, dark: bool = False) -> Page: ...
 
 
 def find_chromium() -> Chromium:
