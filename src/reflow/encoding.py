@@ -159,7 +159,7 @@ def _walk_bytes(value: bytes, depth: int) -> dict[str, bytes]:
 
 
 class _Floats(msgspec.Struct, array_like=True):
-    items: list[Annotated[float, Meta(ge=-EXACT, le=EXACT)]]
+    items: list[Annotated[float, Meta(gt=-EXACT, lt=EXACT)]]  # an int just outside may be rounded to ±2**53 itself
 
 
 class _Ints(msgspec.Struct, array_like=True):
@@ -171,7 +171,23 @@ class _Strings(msgspec.Struct, array_like=True):
 
 
 _LISTS: dict[type, type] = {float: _Floats, int: _Ints, str: _Strings}
-_LONG = 16  # items from which one call into C is cheaper than a loop
+LONG: Final = 16
+"""Items from which `is_uniform` is cheaper than a loop."""
+
+
+def is_uniform(items: list[Any] | tuple[Any, ...]) -> bool:
+    """Tell in one call into C whether a list, not empty, holds only finite numbers within ±2**53, or only strings.
+
+    The first item says which. False may also mean that it would take a loop to tell.
+    """
+    shape = _LISTS.get(cast("type[Any]", type(items[0])))
+    if shape is None:
+        return False
+    try:
+        msgspec.convert((items,), shape)
+    except msgspec.ValidationError:
+        return False
+    return True
 
 
 def _walk_list(value: list[Any] | tuple[Any, ...], depth: int) -> object:
@@ -180,15 +196,9 @@ def _walk_list(value: list[Any] | tuple[Any, ...], depth: int) -> object:
     if not value:
         return value
     first = cast("type[Any]", type(value[0]))
-    if len(value) >= _LONG and first in _LISTS:
-        # Vectors above all. msgspec takes an int for a float as well, which is fine, and subclasses (Int64), which it
-        # then refuses to write: encode sees that.
-        try:
-            msgspec.convert((value,), _LISTS[first])
-            if first is not float or all(value):  # no zero, so no -0.0
-                return value
-        except msgspec.ValidationError:
-            pass  # a mixed list, or one that needs special forms: item by item
+    # msgspec takes subclasses (Int64) for numbers here, and refuses to write them later: encode sees that
+    if len(value) >= LONG and is_uniform(value) and (first is not float or all(value)):  # no zero, so no -0.0
+        return value
     depth += 1
     walker = walker_for(first)
     if walker is None:
@@ -299,8 +309,8 @@ def _struct_walker(tp: type[msgspec.Struct]) -> Walker:
         passes = " or ".join(_CONDITIONS[kind].format(x=x) for kind in _simple_kinds(field.type))
         lines.append(f" if not ({passes}): {y} = walk_any({x}, depth + 1)")
     unchanged = " and ".join(f"y{number} is x{number}" for number in range(len(fields))) or "True"
-    changed = ", ".join(f"({field.name!r}, y{number})" for number, field in enumerate(fields))
-    lines.append(f" return value if {unchanged} else swapped(value, ({changed},))")
+    changed = "".join(f"({field.name!r}, y{number}), " for number, field in enumerate(fields))
+    lines.append(f" return value if {unchanged} else swapped(value, ({changed}))")
     scope: dict[str, Any] = {
         "UNSET": UNSET,
         "InvalidValue": InvalidValue,

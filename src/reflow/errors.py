@@ -71,6 +71,22 @@ class FunctionNotFound(ReflowError):
     code = "FunctionNotFound"
 
 
+class CallFailed(ReflowError):
+    """A function that an action called has failed; the message is what a client would see."""
+
+    code = "CallFailed"
+
+
+class RetryAfter(ReflowError):
+    """Raised by a scheduled action that is to be tried again after `seconds`, such as a Retry-After header asks for."""
+
+    code = "RetryAfter"
+
+    def __init__(self, seconds: float, reason: str = "") -> None:
+        super().__init__(reason or f"to be tried again in {seconds:g} s")
+        self.seconds = seconds
+
+
 class DocumentNotFound(ReflowError):
     """`patch`, `replace` or `delete` of a document that does not exist."""
 

@@ -1,0 +1,49 @@
+"""reflow: a reactive backend for AI applications. Documents, vectors, live queries and background work in one process."""
+
+from msgspec import UNSET
+
+from reflow.app import App
+from reflow.backend import Backend
+from reflow.context import ActionCtx, Identity, MutationCtx, QueryCtx
+from reflow.database import DatabaseReader, DatabaseWriter, Hit, Page, PaginationOptions, Query
+from reflow.engine.scheduler import Scheduled, ScheduledState
+from reflow.errors import ApplicationError, ReflowError, RetryAfter
+from reflow.functions import Function, Module, Retry
+from reflow.limits import Limits
+from reflow.schema import Collection, Id, Index, Object, Table, TextIndex, VectorIndex, collection, missing
+from reflow.values import Int64
+
+__all__ = [
+    "UNSET",
+    "ActionCtx",
+    "App",
+    "ApplicationError",
+    "Backend",
+    "Collection",
+    "DatabaseReader",
+    "DatabaseWriter",
+    "Function",
+    "Hit",
+    "Id",
+    "Identity",
+    "Index",
+    "Int64",
+    "Limits",
+    "Module",
+    "MutationCtx",
+    "Object",
+    "Page",
+    "PaginationOptions",
+    "Query",
+    "QueryCtx",
+    "ReflowError",
+    "Retry",
+    "RetryAfter",
+    "Scheduled",
+    "ScheduledState",
+    "Table",
+    "TextIndex",
+    "VectorIndex",
+    "collection",
+    "missing",
+]

@@ -1,0 +1,130 @@
+"""`App`: modules and tables together, as an ASGI application and as a backend inside a process."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+from reflow.backend import Backend
+from reflow.engine.catalog import Progress
+from reflow.engine.commit import Clock
+from reflow.engine.engine import Engine, Entropy
+from reflow.errors import DefinitionError
+from reflow.functions import Function, Module
+from reflow.limits import DEFAULT, Limits
+from reflow.schema import Collection, ObjectMeta, Table, TableSpec, Tabular, spec_of
+from reflow.storage.base import Storage
+from reflow.storage.lock import DirectoryLock
+from reflow.storage.memory import MemoryStorage
+from reflow.storage.sqlite import SqliteStorage
+from reflow.system import SystemClock, SystemEntropy
+
+Durability = Literal["full", "relaxed"]
+
+DEFAULT_DATA = ".reflow"
+
+
+class App:
+    """An application: its functions and its tables.
+
+    Tables are found where the modules' functions are written; `tables` adds those that no function's module names.
+    `data` is the directory of the database (default: the environment's REFLOW_DATA, else `.reflow`). `environment` is
+    what `ctx.env` shows (default: the process's environment variables).
+    """
+
+    def __init__(
+        self,
+        *,
+        modules: Iterable[Module],
+        tables: Iterable[Tabular] = (),
+        data: str | Path | None = None,
+        durability: Durability = "full",
+        limits: Limits = DEFAULT,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        self.modules = tuple(modules)
+        self.limits = limits
+        self.data = Path(data if data is not None else os.environ.get("REFLOW_DATA", DEFAULT_DATA))
+        self.durability: Durability = durability
+        self.environment = os.environ if environment is None else environment
+        self.functions = _gathered(self.modules)
+        found = {id(spec): spec for spec in _tables_of(self.functions.values())}
+        found.update((id(spec), spec) for spec in map(spec_of, tables))
+        self.tables: tuple[TableSpec, ...] = tuple(found.values())
+
+    def engine(
+        self,
+        storage: Storage,
+        *,
+        clock: Clock | None = None,
+        entropy: Entropy | None = None,
+        log_errors: bool = True,
+    ) -> Engine:
+        """The engine of this application over a storage, not started yet."""
+        return Engine(
+            self.functions.values(),
+            self.tables,
+            storage,
+            clock=clock or SystemClock(),
+            entropy=entropy or SystemEntropy(),
+            environment=self.environment,
+            limits=self.limits,
+            log_errors=log_errors,
+        )
+
+    @asynccontextmanager
+    async def open(
+        self,
+        data: str | Path | None = None,
+        *,
+        durability: Durability | None = None,
+        progress: Progress | None = None,
+    ) -> AsyncIterator[Backend]:
+        """Runs the application in this process over a data directory, which no other process may use meanwhile."""
+        directory = self.data if data is None else Path(data)
+        with DirectoryLock(directory):
+            storage = SqliteStorage(directory, durability=durability or self.durability, limits=self.limits)
+            engine = self.engine(storage)
+            await engine.start(progress)
+            try:
+                yield Backend(engine)
+            finally:
+                await engine.close()
+
+    @asynccontextmanager
+    async def in_memory(self) -> AsyncIterator[Backend]:
+        """Runs the application in this process without a disk; nothing is kept."""
+        engine = self.engine(MemoryStorage())
+        await engine.start()
+        try:
+            yield Backend(engine)
+        finally:
+            await engine.close()
+
+
+def _gathered(modules: Iterable[Module]) -> dict[str, Function[..., Any]]:
+    functions: dict[str, Function[..., Any]] = {}
+    for module in modules:
+        for function in module:
+            if function.path in functions:
+                raise DefinitionError(f"two modules define {function.path}; give one of them another name")
+            functions[function.path] = function
+    return functions
+
+
+def _tables_of(functions: Iterable[Function[..., Any]]) -> Iterable[TableSpec]:
+    """Tables and collections that the Python modules of the functions know by some name."""
+    seen: set[int] = set()
+    for function in functions:
+        names = function.handler.__globals__
+        if id(names) in seen:
+            continue
+        seen.add(id(names))
+        for value in list(names.values()):
+            if isinstance(value, Collection):
+                yield value.table_spec
+            elif isinstance(value, ObjectMeta) and issubclass(value, Table) and "__spec__" in value.__dict__:
+                yield value.table_spec

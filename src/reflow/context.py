@@ -1,0 +1,222 @@
+"""`ctx`: what a running function may use."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Iterator, Mapping
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any, Literal, ParamSpec, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from reflow.database import DatabaseReader, DatabaseWriter, Hit
+from reflow.functions import ActionFunction, Function, MutationFunction, QueryFunction
+from reflow.schema import Id, TextIndex, VectorIndex
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+Level = Literal["DEBUG", "INFO", "LOG", "WARN", "ERROR"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """Who calls: the claims of a verified token. `token_identifier` is unique over all issuers."""
+
+    issuer: str
+    subject: str
+    claims: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+    @property
+    def token_identifier(self) -> str:
+        """`issuer|subject`."""
+        return f"{self.issuer}|{self.subject}"
+
+
+class ScheduledFunction(Protocol):
+    """A row of the scheduler's status table; see `reflow.engine.scheduler.Scheduled`."""
+
+    name: str
+    state: Any
+
+
+class FunctionRun(Protocol):
+    """What a context asks of the engine, for one run of one function."""
+
+    def identity(self) -> Identity | None: ...
+    def now(self, every: float | None) -> float: ...
+    def random(self) -> Random: ...
+    def environment(self) -> Mapping[str, str]: ...
+    def log(self, level: Level, text: str) -> None: ...
+    async def call(self, function: Function[..., Any] | str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any: ...
+    async def schedule(
+        self, at: float, function: Function[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> str: ...
+    async def cancel(self, id: str) -> None: ...
+
+
+class SearchRun(FunctionRun, Protocol):
+    """A run outside of transactions: its searches read a snapshot of their own."""
+
+    async def nearest(
+        self, index: VectorIndex, vector: Any, limit: int, filters: Mapping[str, Any]
+    ) -> list[Hit[Any]]: ...
+    async def search_text(
+        self, index: TextIndex, text: str, limit: int, filters: Mapping[str, Any]
+    ) -> list[Hit[Any]]: ...
+
+
+class Auth:
+    """The caller."""
+
+    def __init__(self, run: FunctionRun) -> None:
+        self._run = run
+
+    def identity(self) -> Identity | None:
+        """The caller's identity, None when nobody is signed in. A query that asks is cached per identity."""
+        return self._run.identity()
+
+
+class Environment(Mapping[str, str]):
+    """Settings of the deployment: environment variables, read only."""
+
+    def __init__(self, run: FunctionRun) -> None:
+        self._run = run
+
+    def __getitem__(self, name: str) -> str:
+        return self._run.environment()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._run.environment())
+
+    def __len__(self) -> int:
+        return len(self._run.environment())
+
+
+class Scheduler:
+    """Runs functions later. In a mutation the schedule is part of its transaction."""
+
+    def __init__(self, run: FunctionRun) -> None:
+        self._run = run
+
+    async def run_after(
+        self,
+        seconds: float,
+        function: MutationFunction[P, Any] | ActionFunction[P, Any],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> Id[Any]:
+        """Runs `function` once, `seconds` from now or a little later. Returns the id of its row in the status table.
+
+        Mutations run exactly once; actions at most once, or as often as their `retry` says.
+        """
+        at = self._run.now(None) + max(0.0, seconds)
+        return Id(await self._run.schedule(at, function, args, dict(kwargs)))
+
+    async def run_at(
+        self,
+        timestamp: float,
+        function: MutationFunction[P, Any] | ActionFunction[P, Any],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> Id[Any]:
+        """Runs `function` once at a time in seconds since 1970, or at once when that is past."""
+        return Id(await self._run.schedule(timestamp, function, args, dict(kwargs)))
+
+    async def cancel(self, id: Id[Any]) -> None:
+        """A pending function will not run; one that is running goes on. Raises DocumentNotFound for an unknown id."""
+        await self._run.cancel(id)
+
+
+class BaseCtx:
+    """What all functions have."""
+
+    def __init__(self, run: FunctionRun) -> None:
+        self._run = run
+        self.auth = Auth(run)
+        self.env = Environment(run)
+
+    def log(self, *parts: object, level: Level = "LOG") -> None:
+        """Writes a line to the function log, which `reflow dev` shows. Clients never see it."""
+        self._run.log(level, " ".join(str(part) for part in parts))
+
+
+class TransactionCtx(BaseCtx):
+    """What queries and mutations have in common. They may await only `ctx`."""
+
+    def now(self, *, every: float | None = None) -> float:
+        """Seconds since 1970, frozen for this run. With `every` a live query runs again at each multiple of it."""
+        return self._run.now(every)
+
+    @property
+    def random(self) -> Random:
+        """Random numbers, the same for every try of this run."""
+        return self._run.random()
+
+    async def gather(self, *awaitables: Awaitable[Any]) -> list[Any]:
+        """The results of several `ctx` calls, in order; takes the place of asyncio.gather."""
+        return [await awaitable for awaitable in awaitables]
+
+    async def run_query(self, function: QueryFunction[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Runs a query in this transaction."""
+        return await self._run.call(function, args, dict(kwargs))
+
+
+class QueryCtx(TransactionCtx):
+    """The context of a query."""
+
+    def __init__(self, run: FunctionRun, db: DatabaseReader) -> None:
+        super().__init__(run)
+        self.db = db
+
+
+class MutationCtx(TransactionCtx):
+    """The context of a mutation."""
+
+    def __init__(self, run: FunctionRun, db: DatabaseWriter) -> None:
+        super().__init__(run)
+        self.db = db
+        self.scheduler = Scheduler(run)
+
+    async def run_mutation(self, function: MutationFunction[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Runs a mutation inside this transaction; when it raises, its own writes are undone."""
+        return await self._run.call(function, args, dict(kwargs))
+
+
+class ActionCtx(BaseCtx):
+    """The context of an action: each call is a transaction of its own."""
+
+    def __init__(self, run: SearchRun) -> None:
+        super().__init__(run)
+        self._search = run
+        self.scheduler = Scheduler(run)
+
+    async def run_query(self, function: QueryFunction[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Runs a query at the latest timestamp."""
+        return await self._run.call(function, args, dict(kwargs))
+
+    async def run_mutation(self, function: MutationFunction[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Runs a mutation and returns once it is committed."""
+        return await self._run.call(function, args, dict(kwargs))
+
+    async def run_action(self, function: ActionFunction[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Runs another action, in this process."""
+        return await self._run.call(function, args, dict(kwargs))
+
+    async def nearest(
+        self, index: VectorIndex, vector: ArrayLike, *, limit: int = 10, **filters: Any
+    ) -> list[Hit[Any]]:
+        """Like `ctx.db.nearest` in a query, on a snapshot of its own."""
+        return await self._search.nearest(index, np.asarray(vector, dtype=np.float32), limit, filters)
+
+    async def search(self, index: TextIndex, text: str, *, limit: int = 10, **filters: Any) -> list[Hit[Any]]:
+        """Like `ctx.db.search` in a query, on a snapshot of its own."""
+        return await self._search.search_text(index, text, limit, filters)
+
+
+FUNCTION_LOG = logging.getLogger("reflow.functions")
+"""Where function logs go."""

@@ -1,0 +1,265 @@
+"""The catalog: which tables and indexes there are, under which numbers, and how a new schema is brought in."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from reflow.engine.documents import IndexCodec, TableCodec, parse_for, target_name
+from reflow.errors import DefinitionError, InvalidId, InvalidValue, NoVectorIndex, SchemaError
+from reflow.ids import is_id, parse_id
+from reflow.limits import Limits
+from reflow.schema import Index, TableSpec, VectorIndex
+from reflow.search.vector import VectorStore
+from reflow.storage.base import TOP, IndexWrite, Snapshot, Storage, TextWrite
+
+META_KEY = "catalog"
+FIRST_TABLE = 10_001
+FIRST_INDEX = 1_000_001
+GENERATION = 1
+"""The generation of vectors that searches use."""
+
+Progress = Callable[[str, int], None]
+"""Told a table's name and how many of its documents were looked at."""
+
+
+class StoredIndex(msgspec.Struct):
+    """An index as the storage has it."""
+
+    number: int
+    settings: dict[str, Any]
+
+
+class StoredTable(msgspec.Struct):
+    """A table as the storage has it; `shape` is a fingerprint of its document type."""
+
+    number: int
+    shape: str
+    indexes: dict[str, StoredIndex]
+
+
+class Stored(msgspec.Struct):
+    """All numbers that were ever given out, and what they mean now."""
+
+    tables: dict[str, StoredTable] = msgspec.field(default_factory=dict)
+    next_table: int = FIRST_TABLE
+    next_index: int = FIRST_INDEX
+
+
+@dataclass(slots=True)
+class Change:
+    """What deploying a schema does to one table."""
+
+    codec: TableCodec
+    validate: bool
+    create: bool
+    build: list[IndexCodec]
+    drop: list[tuple[int, str]]
+
+
+class Catalog:
+    """The tables of a running app by name and by number."""
+
+    def __init__(self, specs: Iterable[TableSpec], limits: Limits) -> None:
+        self.specs: dict[str, TableSpec] = {}
+        for spec in specs:
+            if self.specs.setdefault(spec.name, spec) is not spec:
+                raise DefinitionError(f"table {spec.name!r} is defined twice")
+        self._classes = {spec.document.__name__: spec.name for spec in self.specs.values() if spec.document is not None}
+        self._limits = limits
+        self.tables: dict[str, TableCodec] = {}
+        self.numbers: dict[int, TableCodec] = {}
+        self._names: dict[int, str] = {}
+
+    # Look-ups
+
+    def codec(self, spec: TableSpec) -> TableCodec:
+        """The table of a spec. Raises DefinitionError when the app does not have it."""
+        codec = self.tables.get(spec.name)
+        if codec is None or codec.spec is not spec:
+            raise DefinitionError(
+                f"table {spec.name!r} is not part of this app: give App a module or tables that use it"
+            )
+        return codec
+
+    def index(self, index: Index) -> tuple[TableCodec, IndexCodec]:
+        """The table and codec of an index object."""
+        table = getattr(index.table, "table_spec", None)
+        if not isinstance(table, TableSpec):
+            raise NoVectorIndex(f"{index!r} belongs to no table: define it inside a table class")
+        codec = self.codec(table)
+        return codec, codec.by_name[index.name]
+
+    def locate(self, text: str) -> tuple[TableCodec, int]:
+        """The table and sequence number of a document id. Raises InvalidId."""
+        parsed = parse_id(text)
+        codec = self.numbers.get(parsed.table)
+        if codec is None:
+            raise InvalidId(f"{text!r} is an id of no table of this app")
+        return codec, parsed.seq
+
+    def check_id(self, target: object, text: str) -> None:
+        """Refuses a text that is no id of the target of an `Id[...]` annotation. Raises InvalidId."""
+        name = target_name(target, self._classes)
+        if name is None:
+            parse_id(text)
+            return
+        codec = self.tables.get(name)
+        if codec is None:
+            raise InvalidId(f"Id[{name!r}] names no table of this app")
+        parse_for(name, codec.number, text, self._names)
+
+    def normalize(self, spec: TableSpec, text: str) -> str | None:
+        """`text` when it is an id of the table, else None."""
+        if not is_id(text):
+            return None
+        return text if parse_id(text).table == self.codec(spec).number else None
+
+    # Deploying
+
+    async def deploy(self, storage: Storage, progress: Progress | None = None) -> bool:
+        """Makes the storage fit this schema, in its open group; returns whether anything was written.
+
+        Documents are looked at only where a table's shape changed. Raises SchemaError, naming the first document that
+        does not fit; the caller then rolls back.
+        """
+        meta = await storage.read_meta()
+        stored = msgspec.json.decode(meta[META_KEY], type=Stored) if META_KEY in meta else Stored()
+        changes = [self._plan(spec, stored) for spec in self.specs.values()]
+        for change in changes:
+            self.tables[change.codec.name] = change.codec
+            self.numbers[change.codec.number] = change.codec
+        self._names = {table.number: name for name, table in stored.tables.items()}
+        encoded = msgspec.json.encode(stored, order="sorted")
+        if encoded == meta.get(META_KEY):
+            return False
+        for change in changes:
+            await self._carry_out(change, storage, progress)
+        await storage.write_meta(META_KEY, encoded)
+        return True
+
+    def _plan(self, spec: TableSpec, stored: Stored) -> Change:
+        shape = fingerprint(spec)
+        table = stored.tables.get(spec.name)
+        create = table is None
+        if table is None:
+            table = StoredTable(stored.next_table, shape, {})
+            stored.tables[spec.name] = table
+            stored.next_table += 1
+        reshaped = table.shape != shape
+        table.shape = shape
+        drop: list[tuple[int, str]] = []
+        fresh: set[str] = set()
+        wanted = {index.name: index for index in spec.all_indexes}
+        for name in list(table.indexes):
+            index = wanted.get(name)
+            old = table.indexes[name]
+            if index is None or index.settings != old.settings or (reshaped and index.kind != "vector"):
+                drop.append((old.number, old.settings["kind"]))
+                del table.indexes[name]
+        for name, index in wanted.items():
+            if name not in table.indexes:
+                table.indexes[name] = StoredIndex(stored.next_index, index.settings)
+                stored.next_index += 1
+                fresh.add(name)
+        codec = TableCodec(spec, table.number, {name: i.number for name, i in table.indexes.items()}, self._limits)
+        build = [codec.by_name[name] for name in fresh]
+        return Change(codec, reshaped and not create, create, build, drop)
+
+    async def _carry_out(self, change: Change, storage: Storage, progress: Progress | None) -> None:
+        codec = change.codec
+        if change.create:
+            await storage.create_table(codec.number)
+        for number, kind in change.drop:
+            await storage.drop_index(number, codec.number, kind)
+        for index in change.build:
+            await storage.create_index(index.number, codec.number, index.index.kind)
+        built = [index for index in change.build if index.index.kind != "vector"]
+        if change.create or not (change.validate or built):
+            return
+        seen = 0
+        async for page in pages(await storage.head(), codec.number, self._limits.scan_page):
+            rows = [_index_rows(codec, built, seq, self._fitting(codec, value)) for seq, value in page]
+            if built:
+                await storage.put_index_rows(codec.number, rows)
+            seen += len(page)
+            if progress is not None:
+                progress(codec.name, seen)
+
+    def _fitting(self, codec: TableCodec, value: bytes) -> Any:
+        try:
+            return codec.decode(value)
+        except InvalidValue as error:
+            found = msgspec.json.decode(value).get("_id")
+            raise SchemaError(
+                f"the schema does not fit what is stored: document {found} of table {codec.name!r}: {error}. "
+                "Nothing was changed. Give new fields a default (or rf.missing()), keep removed ones as optional, "
+                "or change the documents with the former version of the app first"
+            ) from None
+
+    async def load_vectors(self, snapshot: Snapshot, store: VectorStore) -> None:
+        """Brings the stored vectors into memory."""
+        for codec in self.tables.values():
+            for index in codec.vectors:
+                assert isinstance(index.index, VectorIndex)
+                store.create(index.number, index.index.dims, len(index.filters))
+                await _load_index(snapshot, codec, index, store, self._limits.scan_page)
+
+
+async def _load_index(snapshot: Snapshot, codec: TableCodec, index: IndexCodec, store: VectorStore, page: int) -> None:
+    after = 0
+    while rows := await snapshot.vectors(index.number, GENERATION, after=after, limit=page):
+        after = rows[-1][0]
+        documents: Sequence[bytes | None] = [None] * len(rows)
+        if index.filters:
+            documents = await snapshot.get_many(codec.number, [seq for seq, _ in rows])
+        for (seq, raw), value in zip(rows, documents, strict=True):
+            filters = index.filter_parts(codec.decode(value)) if value is not None else ()
+            if len(filters) == len(index.filters):
+                store.table(index.number).put(seq, np.frombuffer(raw, dtype="<f4"), filters, snapshot.ts)
+
+
+async def pages(snapshot: Snapshot, table: int, size: int) -> Any:
+    """The documents of a table as lists of (sequence number, bytes)."""
+    lower = b""
+    while rows := await snapshot.scan(table, table, lower, TOP, limit=size):
+        yield [(row.seq, row.value) for row in rows]
+        lower = rows[-1].key + b"\x00"
+
+
+def _index_rows(
+    codec: TableCodec, indexes: Sequence[IndexCodec], seq: int, document: Any
+) -> tuple[int, list[IndexWrite], list[TextWrite]]:
+    tail = seq.to_bytes(8, "big")
+    ranges = [
+        IndexWrite(index.number, None, index.key(document, tail).full)
+        for index in indexes
+        if index.index.kind == "range"
+    ]
+    texts = [TextWrite(index.number, index.text(document)) for index in indexes if index.index.kind == "text"]
+    return seq, ranges, texts
+
+
+def fingerprint(spec: TableSpec) -> str:
+    """Changes whenever stored documents might no longer fit, or would be seen differently: fields, types, defaults."""
+    if spec.document is None:
+        return "any"
+    schema = msgspec.json.schema(spec.document)
+    defaults = {
+        name: repr(default()) if callable(default) else repr(default)
+        for name, default in zip(
+            reversed(spec.document.__struct_fields__), reversed(_defaults(spec.document)), strict=False
+        )
+    }
+    text = msgspec.json.encode([schema, sorted(defaults.items()), sorted(spec.absent)], order="sorted")
+    return hashlib.sha256(text).hexdigest()[:32]
+
+
+def _defaults(document: Any) -> list[Any]:
+    """Defaults as msgspec keeps them; a factory is called for its value."""
+    return [getattr(default, "factory", default) for default in document.__struct_defaults__]

@@ -1,0 +1,173 @@
+"""The commit road: one turn at a time, groups of mutations that share one COMMIT, then publication.
+
+Strictly alternating: while a group runs nothing commits, while COMMIT runs no mutation does. Everything that derives
+from a group (write log, vectors, cache, scheduler) is provisional until COMMIT has returned.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from reflow.engine.transaction import Effects
+from reflow.engine.write_log import Commit, WriteLog
+from reflow.errors import Overloaded, ReflowError, StorageError
+from reflow.limits import Limits
+from reflow.search.vector import VectorStore
+from reflow.storage.base import Snapshot, Storage
+
+LOG = logging.getLogger("reflow.engine")
+
+
+class Clock(Protocol):
+    """Where the engine's time comes from."""
+
+    def now_ns(self) -> int:
+        """Nanoseconds since 1970."""
+        ...
+
+    async def sleep(self, seconds: float) -> None:
+        """Returns after that time, or a little later."""
+        ...
+
+
+@dataclass(slots=True)
+class Step:
+    """What one job left to be done after the group's COMMIT: to tell somebody."""
+
+    done: Callable[[int, ReflowError | None], None]
+    """Called with the commit timestamp once the group is durable, or with the error that undid it."""
+
+
+Job = Callable[[], Awaitable[Step]]
+"""Runs in the turn: reads the head, may apply one batch through `Committer.apply`."""
+
+
+class Committer:
+    """Owns the turn, the timestamps and the open group."""
+
+    def __init__(
+        self,
+        storage: Storage,
+        clock: Clock,
+        limits: Limits,
+        vectors: VectorStore,
+        publish: Callable[[list[Commit]], None],
+    ) -> None:
+        self._storage = storage
+        self._clock = clock
+        self._limits = limits
+        self._vectors = vectors
+        self._publish = publish
+        self.log = WriteLog(limits.write_log_commits)
+        self.published = 0
+        """The timestamp that queries see."""
+        self.applied = 0
+        """The newest timestamp given out; at least `published`."""
+        self.epoch = 0
+        """Grows when a group fails, so that nobody commits what was read from it."""
+        self.group: list[Commit] = []
+        """What the open group has applied so far."""
+        self._joined = False
+        self._queue: deque[Job] = deque()
+        self._wake: asyncio.Event = asyncio.Event()
+        self._published: asyncio.Event = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._closing = False
+
+    def start(self, ts: int) -> None:
+        """Goes on from the storage's last timestamp."""
+        self.published = self.applied = self.log.start = ts
+        self._task = asyncio.create_task(self._run(), name="reflow-committer")
+
+    async def close(self) -> None:
+        """Finishes what is queued, then stops."""
+        self._closing = True
+        self._wake.set()
+        if self._task is not None:
+            await self._task
+
+    def submit(self, job: Job) -> None:
+        """Queues a job for its turn, first come, first served. Raises Overloaded when too many wait."""
+        if self._closing:
+            raise StorageError("the server is shutting down")
+        if len(self._queue) >= self._limits.queued_mutations:
+            raise Overloaded(
+                f"TooManyConcurrentRequests: limits.queued_mutations = {self._limits.queued_mutations} mutations wait "
+                "already; try again later"
+            )
+        self._queue.append(job)
+        self._wake.set()
+
+    def next_ts(self) -> int:
+        """A timestamp above all earlier ones: the clock's, unless that stands still or goes back."""
+        return max(self.applied + 1, self._clock.now_ns())
+
+    async def head(self) -> Snapshot:
+        """The state that the next mutation sees. Only in the turn."""
+        return await self._storage.head()
+
+    async def apply(self, effects: Effects) -> None:
+        """Adds a batch to the open group. Raises StorageError; then nothing of the batch is in the group."""
+        await self._storage.apply(effects.batch)
+        ts = effects.batch.ts
+        self.applied = ts
+        self._vectors.apply(ts, effects.changes)
+        self.group.append(Commit(ts, effects.touched))
+
+    def join(self) -> None:
+        """Says that the storage's open group holds something besides applied batches, so that it must be committed."""
+        self._joined = True
+
+    async def snapshot(self) -> Snapshot:
+        """The published state. Waits where the storage is between COMMIT and publication."""
+        while True:
+            snapshot = await self._storage.snapshot()
+            if snapshot.ts == self.published:
+                return snapshot
+            await snapshot.close()
+            await self._published.wait()
+
+    async def _run(self) -> None:
+        while True:
+            if not self._queue:
+                if self._closing:
+                    return
+                self._wake.clear()
+                await self._wake.wait()
+                # Everybody whose message arrived in this very turn of the loop joins the group.
+                await asyncio.sleep(0)
+            await self._run_group()
+
+    async def _run_group(self) -> None:
+        self.group, self._joined = [], False
+        steps: list[Step] = []
+        while self._queue and len(steps) < self._limits.group_size:
+            steps.append(await self._queue.popleft()())
+        error = await self._commit() if self.group or self._joined else None
+        for step in steps:
+            step.done(self.published, error)
+
+    async def _commit(self) -> ReflowError | None:
+        """Makes the group durable and publishes it; else drops all of it and gives the reason."""
+        self._published.clear()
+        try:
+            await self._storage.commit()
+        except Exception as error:
+            self._vectors.rollback(self.published)
+            self.applied = self.published
+            self.epoch += 1
+            LOG.error("a group of %d commits was dropped: %s", len(self.group), error)
+            self._published.set()
+            if isinstance(error, StorageError):
+                return error
+            return StorageError(f"the group of commits could not be stored: {type(error).__name__}: {error}")
+        self.published = self.applied
+        self.log.append(self.group)
+        self._publish(self.group)
+        self._published.set()
+        return None

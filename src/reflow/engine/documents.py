@@ -1,0 +1,314 @@
+"""Documents between their typed form and the bytes that a storage keeps: encoding, checks, index keys."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Callable, Iterable, Mapping
+from operator import attrgetter
+from typing import Annotated, Any, NamedTuple, Union, cast, get_args, get_origin, get_type_hints
+
+import msgspec
+from msgspec import UNSET
+
+from reflow import values
+from reflow.errors import InvalidId, InvalidValue
+from reflow.ids import parse_id
+from reflow.keys import MISSING, encode_part
+from reflow.limits import Limits
+from reflow.schema import CREATED_FIELD, ID_FIELD, IdOf, Index, TableSpec, TextIndex, VectorIndex
+from reflow.search.tokens import tokens
+from reflow.storage.base import sequence_key
+
+IdCheck = Callable[[object, str], None]
+"""Called with the target of an `Id[...]` annotation and the text found there; raises InvalidId."""
+
+IdWalk = Callable[[Any, IdCheck], None]
+
+
+class Key(NamedTuple):
+    """A document's key in a range index. `ends` are the lengths of its prefixes: no field, one field, and so on."""
+
+    full: bytes
+    ends: tuple[int, ...]
+
+
+_SIMPLE = frozenset({str, int, float, bool, type(None), bytes})
+
+
+def part_of(value: Any) -> bytes:
+    """The key part of a field's value as it is in Python."""
+    if value is MISSING or type(value) in _SIMPLE:
+        return encode_part(value)
+    return encode_part(values.decode(values.encode(value)))
+
+
+class IndexCodec:
+    """One index of a table, ready to compute keys and parts from documents."""
+
+    def __init__(self, index: Index, number: int, spec: TableSpec) -> None:
+        self.index = index
+        self.number = number
+        self.name = index.name
+        self.fields = index.fields
+        self._getters = tuple(field_getter(spec, field) for field in index.fields)
+        filters = index.filters if isinstance(index, TextIndex | VectorIndex) else ()
+        self.filters = {name: field_getter(spec, name) for name in filters}
+
+    def key(self, document: Any, tail: bytes) -> Key:
+        """The range key of a document; `tail` is the key of its sequence number."""
+        if len(self._getters) == 1:
+            part = part_of(self._getters[0](document))
+            return Key(part + tail, (0, len(part)))
+        full = b""
+        ends = [0]
+        for getter in self._getters:
+            full += part_of(getter(document))
+            ends.append(len(full))
+        return Key(full + tail, tuple(ends))
+
+    def source(self, document: Any) -> Any:
+        """The field that a text index is about."""
+        return self._getters[0](document)
+
+    def text(self, document: Any) -> str | None:
+        """The tokens that a text index holds for a document, None when its field holds no text."""
+        value = self._getters[0](document)
+        return " ".join(tokens(value)) if isinstance(value, str) else None
+
+    def filter_parts(self, document: Any) -> tuple[bytes, ...]:
+        """The key parts of the filter fields."""
+        return tuple(part_of(getter(document)) for getter in self.filters.values())
+
+
+def field_getter(spec: TableSpec, field: str) -> Callable[[Any], Any]:
+    """Reads a field (with dots: of an object inside) from a document; MISSING where it is absent."""
+    first, *rest = field.split(".")
+    if spec.document is not None and not rest:
+        read = attrgetter(first)
+        if first not in spec.absent:
+            return read
+        return lambda document: MISSING if (value := read(document)) is None else value
+
+    def walk(document: Any) -> Any:
+        value = document
+        for name in (first, *rest):
+            value = value.get(name, MISSING) if isinstance(value, dict) else getattr(value, name, MISSING)
+            if value is MISSING:
+                return MISSING
+        return MISSING if value is None and first in spec.absent and not rest else value
+
+    return walk
+
+
+class TableCodec:
+    """A table as the engine works with it: its number, its indexes, its documents from and to bytes."""
+
+    def __init__(self, spec: TableSpec, number: int, numbers: Mapping[str, int], limits: Limits) -> None:
+        self.spec = spec
+        self.name = spec.name
+        self.number = number
+        self.ranges = tuple(IndexCodec(index, numbers[name], spec) for name, index in spec.indexes.items())
+        self.texts = tuple(IndexCodec(index, numbers[name], spec) for name, index in spec.searches.items())
+        self.vectors = tuple(IndexCodec(index, numbers[name], spec) for name, index in spec.vectors.items())
+        self.by_name = {codec.name: codec for codec in (*self.ranges, *self.texts, *self.vectors)}
+        self._limits = limits
+        self._stored = {stored: python for python, stored in spec.fields.items()}
+        if spec.document is None:
+            self._decode: Callable[[bytes], Any] = values.decode
+            self._walk: IdWalk | None = None
+        else:
+            self._decode = values.decoder_for(spec.document)
+            self._walk = id_walk(spec.document)
+
+    def decode(self, raw: bytes) -> Any:
+        """A fresh document."""
+        return self._decode(raw)
+
+    def new(self, document: Any, id: str, created: float, check: IdCheck) -> tuple[bytes, Any]:
+        """Bytes and a checked copy of a document about to be inserted, which gets its id and time."""
+        if self.spec.document is None:
+            fields = {name: value for name, value in cast(dict[str, Any], document).items() if name[:1] != "_"}
+            return self._checked({CREATED_FIELD: created, ID_FIELD: id, **fields}, check)
+        if type(document) is not self.spec.document:
+            raise InvalidValue(
+                f"table {self.name!r} holds {self.spec.document.__name__}, not {type(document).__name__}"
+            )
+        document._id, document._creationTime = id, created
+        return self._checked(document, check)
+
+    def patched(self, raw: bytes, changes: Mapping[str, Any], check: IdCheck) -> tuple[bytes, Any]:
+        """Bytes and a checked copy of a stored document with some fields changed. UNSET removes a field."""
+        document = self._decode(raw)
+        for name, value in changes.items():
+            if self.spec.document is None:
+                _patch_dict(self.name, document, name, value)
+            elif name not in self.spec.fields:
+                raise InvalidValue(f"table {self.name!r} has no field {name!r}; it has {sorted(self.spec.fields)}")
+            elif value is not UNSET:
+                setattr(document, name, value)
+            elif name in self.spec.absent:
+                setattr(document, name, None)
+            else:
+                raise InvalidValue(f"{self.name}.{name} can't be removed: its default is not rf.missing()")
+        return self._checked(document, check)
+
+    def replaced(self, raw: bytes, document: Any, check: IdCheck) -> tuple[bytes, Any]:
+        """Bytes and a checked copy of `document` under the id and time of the stored one."""
+        old = self._decode(raw)
+        if self.spec.document is None:
+            return self.new(document, old[ID_FIELD], old[CREATED_FIELD], check)
+        return self.new(document, old._id, old._creationTime, check)
+
+    def _checked(self, document: Any, check: IdCheck) -> tuple[bytes, Any]:
+        try:
+            raw = values.encode(document)
+            copy = self._decode(raw)
+            if self._walk is not None:
+                self._walk(copy, check)
+        except InvalidValue as error:
+            raise type(error)(f"a document of table {self.name!r} does not fit: {error}") from None
+        if len(raw) > self._limits.document_bytes:
+            raise InvalidValue(
+                f"a document of table {self.name!r} has {len(raw)} bytes; limits.document_bytes allows "
+                f"{self._limits.document_bytes}. Split it, or keep large content in files"
+            )
+        return raw, copy
+
+    def id_of(self, document: Any) -> str:
+        """The id inside a stored document."""
+        return document[ID_FIELD] if self.spec.document is None else document._id
+
+    def keys_of(self, document: Any, seq: int) -> tuple[Key, ...]:
+        """The document's keys in the range indexes, in their order."""
+        if not self.ranges:
+            return ()
+        tail = sequence_key(seq)
+        return tuple(codec.key(document, tail) for codec in self.ranges)
+
+
+def _patch_dict(table: str, document: dict[str, Any], name: str, value: Any) -> None:
+    if name[:1] == "_":
+        raise InvalidValue(f"{table}.{name} is set by reflow and can't be patched")
+    if value is UNSET:
+        document.pop(name, None)
+    else:
+        document[name] = value
+
+
+def document_id(raw: bytes) -> str:
+    """The id inside a stored document, without decoding the rest."""
+    return _ID_ONLY.decode(raw).id
+
+
+class _IdOnly(msgspec.Struct):
+    id: str = msgspec.field(name=ID_FIELD)
+
+
+_ID_ONLY = msgspec.json.Decoder(_IdOnly)
+
+
+# Ids inside typed values
+
+_walks: dict[Any, IdWalk | None] = {}
+
+
+def id_walk(tp: Any) -> IdWalk | None:
+    """A function that finds every `Id[...]` inside values of a type; None when there can't be any."""
+    try:
+        if tp in _walks:
+            return _walks[tp]
+    except TypeError:
+        return _build_walk(tp)
+    _walks[tp] = lambda value, check: walk(value, check) if (walk := _walks[tp]) is not None else None
+    _walks[tp] = _build_walk(tp)
+    return _walks[tp]
+
+
+def _build_walk(tp: Any) -> IdWalk | None:
+    origin, args = get_origin(tp), get_args(tp)
+    if origin is Annotated:
+        for mark in args[1:]:
+            if isinstance(mark, IdOf):
+                return _check_here(mark.target)
+        return id_walk(args[0])
+    if origin in (Union, types.UnionType):
+        return _any_of(args)
+    if origin in (list, set, frozenset, tuple):
+        inner = [walk for arg in args if arg is not Ellipsis and (walk := id_walk(arg)) is not None]
+        return _each(inner[0], lambda value: value) if inner else None
+    if origin is dict:
+        walk = id_walk(args[1])
+        return _each(walk, lambda value: value.values()) if walk else None
+    struct = origin or tp
+    if isinstance(struct, type) and issubclass(struct, msgspec.Struct):
+        return _fields(struct)
+    return None
+
+
+def _check_here(target: object) -> IdWalk:
+    def here(value: Any, check: IdCheck) -> None:
+        if isinstance(value, str):
+            check(target, value)
+
+    return here
+
+
+def _any_of(args: Iterable[Any]) -> IdWalk | None:
+    members = list(args)
+    if str in members:
+        return None
+    walks = [(arg if isinstance(arg, type) else None, walk) for arg in members if (walk := id_walk(arg)) is not None]
+    if not walks:
+        return None
+
+    def any_of(value: Any, check: IdCheck) -> None:
+        for kind, walk in walks:
+            if value is not None and (kind is None or isinstance(value, kind)):
+                walk(value, check)
+
+    return any_of
+
+
+def _each(walk: IdWalk, items: Callable[[Any], Iterable[Any]]) -> IdWalk:
+    def each(value: Any, check: IdCheck) -> None:
+        if isinstance(value, list | set | frozenset | tuple | dict):
+            for item in items(value):
+                walk(item, check)
+
+    return each
+
+
+def _fields(struct: type[msgspec.Struct]) -> IdWalk | None:
+    hints = get_type_hints(struct, include_extras=True)
+    walks = [(name, walk) for name in struct.__struct_fields__ if (walk := id_walk(hints.get(name))) is not None]
+    if not walks:
+        return None
+
+    def fields(value: Any, check: IdCheck) -> None:
+        for name, walk in walks:
+            found = getattr(value, name)
+            if found is not None:
+                walk(found, check)
+
+    return fields
+
+
+def target_name(target: object, classes: Mapping[str, str]) -> str | None:
+    """The table name behind `Id[target]`; None for `Id[Any]`. Class names are looked up in `classes`."""
+    if target is Any:
+        return None
+    spec = getattr(target, "table_spec", None)
+    if isinstance(spec, TableSpec):
+        return spec.name
+    name = getattr(target, "__forward_arg__", target)
+    return classes.get(cast(str, name), cast(str, name))
+
+
+def parse_for(table: str, number: int | None, text: str, names: Mapping[int, str]) -> int:
+    """The sequence number of an id that must belong to a table. Raises InvalidId naming both tables."""
+    parsed = parse_id(text)
+    if parsed.table != number:
+        other = names.get(parsed.table)
+        owner = f"table {other!r}" if other else "no table of this app"
+        raise InvalidId(f"{text!r} is an id of {owner}, expected one of table {table!r}")
+    return parsed.seq

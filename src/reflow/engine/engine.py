@@ -1,0 +1,455 @@
+"""The engine: tables, functions, commits, live queries and scheduled work of one application over one storage."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar, cast
+
+from reflow import values
+from reflow.context import Identity
+from reflow.engine.cache import Entry, QueryCache
+from reflow.engine.catalog import Catalog, Progress
+from reflow.engine.commit import Clock, Committer, Step
+from reflow.engine.documents import IdWalk, id_walk
+from reflow.engine.guard import Watchdog, install_audit_hook
+from reflow.engine.history import HistorySnapshot
+from reflow.engine.live import Hub
+from reflow.engine.reads import ReadSet
+from reflow.engine.runner import ActionRun, Failure, Result, TransactionRun, describe
+from reflow.engine.scheduler import Scheduled, Scheduler
+from reflow.engine.transaction import EngineTransaction
+from reflow.engine.write_log import Commit
+from reflow.errors import FunctionNotFound, InvalidArguments, InvalidValue, OutOfRetention, ReflowError, StorageError
+from reflow.functions import Function
+from reflow.ids import encode_id
+from reflow.limits import DEFAULT, Limits
+from reflow.schema import TableSpec, spec_of
+from reflow.search.vector import VectorStore
+from reflow.storage.base import Request, Snapshot, Storage
+
+LOG = logging.getLogger("reflow.engine")
+
+T = TypeVar("T")
+
+
+class Entropy(Protocol):
+    """Where the engine's randomness comes from."""
+
+    def random_bytes(self, count: int) -> bytes:
+        """Unpredictable bytes."""
+        ...
+
+    def uniform(self) -> float:
+        """A number in 0..1."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a mutation ended: its result, and the timestamp at which it is visible."""
+
+    result: Result
+    ts: int
+    error: ReflowError | None = None
+    """Set where not the function but the server failed; nothing of the mutation is stored then."""
+
+
+@dataclass(slots=True)
+class Call:
+    """A mutation on its way: what to run, for whom, and whom to tell."""
+
+    function: Function[..., Any]
+    args: bytes
+    identity: Identity | None
+    request: tuple[str, int] | None
+    done: Callable[[Outcome], None]
+
+
+class Engine:
+    """Started by `start`, stopped by `close`; everything in between happens on one event loop."""
+
+    def __init__(
+        self,
+        functions: Iterable[Function[..., Any]],
+        tables: Iterable[TableSpec],
+        storage: Storage,
+        *,
+        clock: Clock,
+        entropy: Entropy,
+        environment: Mapping[str, str],
+        limits: Limits = DEFAULT,
+        log_errors: bool = True,
+    ) -> None:
+        self.functions = {function.path: function for function in functions}
+        self.storage = storage
+        self.clock = clock
+        self.entropy = entropy
+        self.environment = environment
+        self.limits = limits
+        self.log_errors = log_errors
+        self.catalog = Catalog([*tables, spec_of(Scheduled)], limits)
+        self.vectors = VectorStore(limits.scan_inline_rows)
+        self.watchdog = Watchdog(limits)
+        self.committer = Committer(storage, clock, limits, self.vectors, self._publish)
+        self.hub = Hub(self.committer, clock, limits)
+        self.cache = QueryCache(
+            self.committer, limits, self._run_entry, self._seconds, self.hub.changed, self.hub.schedule
+        )
+        self.hub.cache = self.cache
+        self.scheduler = Scheduler(self)
+        self._last_us = 0
+        self._pruned = 0
+        self._id_walks: dict[str, list[tuple[str, IdWalk]]] = {}
+        self._written: list[bytes] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    # Life
+
+    async def start(self, progress: Progress | None = None) -> None:
+        """Opens the storage, brings in the schema, and starts. Raises StorageError, SchemaError, DefinitionError."""
+        for function in self.functions.values():
+            function.compile()
+        ts = await self.storage.open()
+        try:
+            await self._deploy(progress)
+            snapshot = await self.storage.snapshot()
+            try:
+                await self.catalog.load_vectors(snapshot, self.vectors)
+            finally:
+                await snapshot.close()
+        except BaseException:
+            await self.storage.close()
+            raise
+        self._last_us = ts // 1000
+        install_audit_hook()
+        self.watchdog.start()
+        self.committer.start(ts)
+        self.hub.start()
+        await self.scheduler.start()
+
+    async def _deploy(self, progress: Progress | None) -> None:
+        try:
+            changed = await self.catalog.deploy(self.storage, progress)
+        except BaseException:
+            await self.storage.rollback()
+            raise
+        if changed:
+            await self.storage.commit()
+
+    async def close(self) -> None:
+        """Stops scheduled work, finishes what is queued, closes the storage."""
+        await self.scheduler.close()
+        for task in list(self._tasks):
+            task.cancel()
+        await self.committer.close()
+        await self.hub.close()
+        self.watchdog.stop()
+        await self.storage.close()
+
+    def _seconds(self) -> float:
+        return self.clock.now_ns() / 1e9
+
+    # What transactions ask for
+
+    def new_id(self, table: int) -> tuple[str, int]:
+        """A fresh id and its sequence number, which grows by at least a microsecond each time."""
+        self._last_us = max(self._last_us + 1, self.clock.now_ns() // 1000)
+        seq = self._last_us << 12
+        return encode_id(table, seq, self.entropy.random_bytes(8)), seq
+
+    def resolve(self, function: Function[..., Any] | str) -> Function[..., Any]:
+        """The function of this app behind a reference, internal ones included. Raises FunctionNotFound."""
+        path = function if isinstance(function, str) else function.path
+        found = self.functions.get(path)
+        if found is None or (not isinstance(function, str) and found is not function):
+            raise FunctionNotFound(f"no function {path!r} in this app; is its module among App(modules=[...])?")
+        return found
+
+    def public(self, path: str, *kinds: str) -> Function[..., Any] | None:
+        """The function that clients know by this path; None for internal ones and other kinds."""
+        found = self.functions.get(path)
+        return found if found is not None and not found.internal and found.kind in kinds else None
+
+    def decode_arguments(self, function: Function[..., Any], raw: bytes) -> dict[str, Any]:
+        """Keyword arguments from JSON, ids checked against their tables. Raises InvalidArguments."""
+        if len(raw) > self.limits.arguments_bytes:
+            raise InvalidArguments(
+                f"ArgumentValidationError: {function.path}: arguments of {len(raw)} bytes; "
+                f"limits.arguments_bytes is {self.limits.arguments_bytes}"
+            )
+        kwargs = function.arguments.decode(raw)
+        walks = self._id_walks.get(function.path)
+        if walks is None:
+            walks = self._id_walks[function.path] = _argument_walks(function)
+        for name, walk in walks:
+            try:
+                walk(kwargs[name], self.catalog.check_id)
+            except InvalidValue as error:
+                raise InvalidArguments(f"ArgumentValidationError: {function.path}: {name}: {error}") from None
+        return kwargs
+
+    # Queries
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[EngineTransaction]:
+        """A read-only transaction on the published state."""
+        snapshot = await self.committer.snapshot()
+        tx = EngineTransaction(self, snapshot, writable=False)
+        try:
+            yield tx
+        finally:
+            tx.finish()
+            await snapshot.close()
+
+    async def query(self, function: Function[..., Any], args: bytes, identity: Identity | None = None) -> Result:
+        """The result of a query as of now."""
+        try:
+            return await self.cache.fresh(function, args, identity, None)
+        except InvalidValue as error:
+            return Result(None, describe(error, function.path, log=False))
+
+    async def query_at(
+        self, function: Function[..., Any], args: bytes, ts: int, identity: Identity | None = None
+    ) -> Result:
+        """The result of a query at an older timestamp. Raises OutOfRetention."""
+        if ts > self.committer.published:
+            raise OutOfRetention(f"OutOfRetention: timestamp {ts} is not reached yet; ask /api/query_ts for one")
+        base = await self.committer.snapshot()
+        snapshot: Snapshot = base
+        try:
+            if ts != base.ts:
+                snapshot = await HistorySnapshot.open(base, self.catalog, ts)
+            tx = EngineTransaction(self, snapshot, writable=False)
+            return await TransactionRun(self, function, args, identity).execute(tx)
+        finally:
+            await base.close()
+
+    async def _run_entry(self, entry: Entry, snapshot: Snapshot) -> tuple[Result, ReadSet]:
+        tx = EngineTransaction(self, snapshot, writable=False)
+        tx.journal = entry.journal
+        run = TransactionRun(self, entry.function, entry.args, entry.identity, shared=entry.shared)
+        return await run.execute(tx), tx.reads
+
+    # Mutations
+
+    async def mutation(
+        self,
+        function: Function[..., Any],
+        args: bytes,
+        identity: Identity | None = None,
+        request: tuple[str, int] | None = None,
+    ) -> Outcome:
+        """Runs a mutation; returns once it is durable and published. Raises what kept the server from running it."""
+        future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+
+        def done(outcome: Outcome) -> None:
+            if not future.done():
+                future.set_result(outcome)
+
+        self.submit(Call(function, args, identity, request, done))
+        outcome = await future
+        if outcome.error is not None:
+            raise outcome.error
+        return outcome
+
+    def submit(self, call: Call) -> None:
+        """Queues a mutation. `call.done` is called once, after the group's publication. Raises Overloaded."""
+        if self.storage.concurrent:
+            task = asyncio.create_task(self._optimistic(call))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        else:
+            self.committer.submit(lambda: self._in_turn(call))
+
+    async def _in_turn(self, call: Call) -> Step:
+        """Runs a mutation alone, on the head of the open group. Never raises: the turn must go on."""
+        try:
+            head = await self.committer.head()
+            try:
+                replayed = await self._replayed(call, head)
+                if replayed is not None:
+                    return replayed
+                tx = EngineTransaction(self, head, writable=True)
+                result = await TransactionRun(self, call.function, call.args, call.identity).execute(tx)
+                return await self._conclude(call, tx, result)
+            finally:
+                await head.close()
+        except Exception as error:
+            return self._fault(call, error)
+
+    def _fault(self, call: Call, error: Exception) -> Step:
+        """The server's own failure, told to the caller."""
+        if not isinstance(error, ReflowError):
+            LOG.exception("%s could not be run", call.function.path)
+        known = error if isinstance(error, ReflowError) else StorageError(f"internal error: {type(error).__name__}")
+        outcome = Outcome(Result(None, Failure(str(known), code=known.code)), 0, known)
+        return Step(lambda _ts, _error: call.done(outcome))
+
+    async def _conclude(self, call: Call, tx: EngineTransaction, result: Result) -> Step:
+        """Applies what a run has written to the open group."""
+        ts = tx.snapshot.ts
+        if result.failure is None and tx.wrote:
+            ts = self.committer.next_ts()
+            key = self._request_key(call)
+            request = None if key is None else Request(*key, ts, cast(bytes, result.value))
+            effects = tx.effects(ts, request)
+            await self.committer.apply(effects)
+            self._note_scheduled(effects.batch.writes)
+
+        def done(_ts: int, error: ReflowError | None) -> None:
+            if error is None:
+                call.done(Outcome(result, ts))
+            else:
+                call.done(Outcome(Result(None, Failure(str(error), code=error.code)), ts, error))
+
+        return Step(done)
+
+    def _note_scheduled(self, writes: Iterable[Any]) -> None:
+        table = self.scheduler.table
+        for write in writes:
+            if write.table == table and write.value is not None:
+                self._written.append(write.value)
+
+    def _request_key(self, call: Call) -> tuple[str, int] | None:
+        """What identifies a call: the argument that its function names, else the client's session and number."""
+        name = call.function.idempotency
+        if name is None:
+            return call.request
+        who = call.identity.token_identifier if call.identity is not None else ""
+        value = values.canonical(values.encode(call.function.arguments.decode(call.args)[name])).decode()
+        return f"{call.function.path}\n{who}\n{value}", 0
+
+    async def _replayed(self, call: Call, head: Snapshot) -> Step | None:
+        """The stored answer of a call that ran before."""
+        if call.request is None and call.function.idempotency is None:
+            return None
+        try:
+            key = self._request_key(call)
+        except InvalidArguments:
+            return None
+        stored = None if key is None else await head.request(*key)
+        if stored is None:
+            return None
+        outcome = Outcome(Result(stored.result), stored.ts)
+        return Step(lambda _ts, error: call.done(outcome if error is None else Outcome(outcome.result, 0, error)))
+
+    async def _optimistic(self, call: Call) -> None:
+        """Runs a mutation beside others, and again where one of them changed what it had read; at last alone."""
+        try:
+            for _ in range(self.limits.optimistic_attempts):
+                if await self._attempt(call):
+                    return
+            self.committer.submit(lambda: self._in_turn(call))
+        except Exception as error:
+            self._fault(call, error).done(0, None)
+
+    async def _attempt(self, call: Call) -> bool:
+        epoch = self.committer.epoch
+        snapshot = await self.committer.snapshot()
+        try:
+            tx = EngineTransaction(self, snapshot, writable=True)
+            result = await TransactionRun(self, call.function, call.args, call.identity).execute(tx)
+        finally:
+            await snapshot.close()
+        validated: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+
+        async def job() -> Step:
+            try:
+                head = await self.committer.head()
+                try:
+                    replayed = await self._replayed(call, head)
+                finally:
+                    await head.close()
+                if replayed is None and (epoch != self.committer.epoch or self._conflicts(tx)):
+                    validated.set_result(False)
+                    return Step(lambda _ts, _error: None)
+                step = replayed if replayed is not None else await self._conclude(call, tx, result)
+            except Exception as error:
+                step = self._fault(call, error)
+            validated.set_result(True)
+            return step
+
+        self.committer.submit(job)
+        return await validated
+
+    def _conflicts(self, tx: EngineTransaction) -> bool:
+        if self.committer.log.changed_since(tx.snapshot.ts, tx.reads):
+            return True
+        return any(commit.touched.overlaps(tx.reads) for commit in self.committer.group)
+
+    async def transact(self, work: Callable[[EngineTransaction], Awaitable[T]]) -> T:
+        """Runs reflow's own work in a transaction of its own turn; returns once it is durable. Raises what it raises."""
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+
+        async def job() -> Step:
+            try:
+                head = await self.committer.head()
+                try:
+                    tx = EngineTransaction(self, head, writable=True)
+                    value = await work(tx)
+                    if tx.wrote:
+                        effects = tx.effects(self.committer.next_ts(), None)
+                        await self.committer.apply(effects)
+                        self._note_scheduled(effects.batch.writes)
+                finally:
+                    await head.close()
+            except Exception as error:
+                raised = error
+                return Step(lambda _ts, _error: None if future.done() else future.set_exception(raised))
+
+            def done(_ts: int, error: ReflowError | None) -> None:
+                if not future.done():
+                    future.set_result(value) if error is None else future.set_exception(error)
+
+            return Step(done)
+
+        self.committer.submit(job)
+        return await future
+
+    # Actions
+
+    async def action(self, function: Function[..., Any], args: bytes, identity: Identity | None = None) -> Result:
+        """Runs an action for a client."""
+        result, _ = await ActionRun(self, function, args, identity).execute()
+        return result
+
+    # Publication and cleaning
+
+    def _publish(self, commits: list[Commit]) -> None:
+        """A group became durable: what is derived from it follows."""
+        self.cache.publish(commits)
+        if self._written:
+            written, self._written = self._written, []
+            self.scheduler.publish(written)
+
+    async def prune(self) -> None:
+        """Forgets history and stored answers that are older than the limits say."""
+        now = self.clock.now_ns()
+        if self._pruned >= self.committer.published:
+            return
+        before = min(now - int(self.limits.retention_seconds * 1e9), self.committer.published)
+        answers = now - int(self.limits.request_retention_seconds * 1e9)
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        async def job() -> Step:
+            self.committer.join()
+            try:
+                await self.storage.prune(undo_before=before, requests_before=answers)
+            except StorageError as error:
+                LOG.error("old history could not be removed: %s", error)
+            return Step(lambda _ts, _error: None if future.done() else future.set_result(None))
+
+        self.committer.submit(job)
+        await future
+        self._pruned = before
+        self.committer.log.forget(before)
+        self.vectors.compact(before)
+
+
+def _argument_walks(function: Function[..., Any]) -> list[tuple[str, IdWalk]]:
+    hints = function.arguments.hints
+    return [(name, walk) for name in function.arguments.names if (walk := id_walk(hints.get(name))) is not None]

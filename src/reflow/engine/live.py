@@ -1,0 +1,344 @@
+"""Live queries: connections with their query sets, brought from one consistent version to the next."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from reflow.context import Identity
+from reflow.engine.cache import NEVER, Entry, QueryCache
+from reflow.engine.commit import Clock, Committer
+from reflow.engine.runner import Failure, Result
+from reflow.errors import LimitExceeded, ReflowError
+from reflow.limits import Limits
+from reflow.storage.base import Snapshot
+
+if TYPE_CHECKING:
+    from reflow.functions import Function
+
+LOG = logging.getLogger("reflow.engine")
+
+
+class Version(NamedTuple):
+    """What a client has seen: its query set, its identity, the data."""
+
+    query_set: int
+    identity: int
+    ts: int
+
+
+class Change(NamedTuple):
+    """One query's news; `result` None says that it was removed."""
+
+    query_id: int
+    result: Result | None
+
+
+class ProtocolError(ReflowError):
+    """A client broke the rules of the sync protocol; its connection is closed."""
+
+    code = "ProtocolError"
+
+
+class Sink(Protocol):
+    """The client's end of a connection."""
+
+    def ready(self) -> bool:
+        """False while too much is unsent: no transition is computed then. `Connection.wake` ends that."""
+        ...
+
+    def transition(self, start: Version, end: Version, changes: Sequence[Change]) -> None:
+        """Sends one transition; `changes` may be empty."""
+        ...
+
+    def fail(self, reason: str) -> None:
+        """Ends the connection because of a fault of the server."""
+        ...
+
+
+@dataclass(slots=True)
+class AddQuery:
+    """A query that a client wants to follow. `function` None: there is none of that path for it."""
+
+    query_id: int
+    path: str
+    function: Function[..., Any] | None
+    args: bytes
+    journal: str | None
+
+
+class _Query:
+    """One query of one connection."""
+
+    __slots__ = ("add", "entry", "sent")
+
+    def __init__(self, add: AddQuery) -> None:
+        self.add = add
+        self.entry: Entry | None = None
+        self.sent: Result | None = None
+
+
+class Connection:
+    """One client's query set and version. Its methods are called by the door that holds the socket."""
+
+    def __init__(self, hub: Hub, sink: Sink) -> None:
+        self._hub = hub
+        self._sink = sink
+        self.version = Version(0, 0, 0)
+        self.identity: Identity | None = None
+        self._wanted = (0, 0)
+        self._queries: dict[int, _Query] = {}
+        self._removed: list[int] = []
+        self.touched: set[int] = set()
+        self._owed = False
+        self.closed = False
+
+    def modify(self, base: int, new: int, added: Sequence[AddQuery], removed: Sequence[int]) -> None:
+        """Changes the query set from version `base` to `new`. Raises ProtocolError, LimitExceeded."""
+        query_set, identity = self._wanted
+        if base != query_set or new <= base:
+            raise ProtocolError(f"BaseVersionMismatch: the query set is at version {query_set}, not {base} -> {new}")
+        if len(self._queries) + len(added) > self._hub.limits.queries_per_socket:
+            raise LimitExceeded(f"more than limits.queries_per_socket = {self._hub.limits.queries_per_socket} queries")
+        for query_id in removed:
+            query = self._queries.pop(query_id, None)
+            if query is None:
+                raise ProtocolError(f"query {query_id} is to be removed but is not in the query set")
+            self._detach(query)
+            self.touched.discard(query_id)
+            self._removed.append(query_id)
+        for add in added:
+            if add.query_id in self._queries:
+                raise ProtocolError(f"query {add.query_id} is in the query set already")
+            self._queries[add.query_id] = _Query(add)
+            self.touched.add(add.query_id)
+        self._wanted = (new, identity)
+        self.wake()
+
+    def authenticate(self, base: int, identity: Identity | None) -> None:
+        """Changes who is asking; every query is looked at again. Raises ProtocolError."""
+        query_set, version = self._wanted
+        if base != version:
+            raise ProtocolError(f"BaseVersionMismatch: the identity is at version {version}, not {base}")
+        self._wanted = (query_set, version + 1)
+        if identity != self.identity:
+            self.identity = identity
+            for query_id, query in self._queries.items():
+                self._detach(query)
+                self.touched.add(query_id)
+        self.wake()
+
+    def owe(self) -> None:
+        """A mutation of this client was answered: a transition follows, even where it changes nothing."""
+        self._owed = True
+        self.wake()
+
+    def wake(self) -> None:
+        """Has the hub look at this connection."""
+        self._hub.mark(self)
+
+    def close(self) -> None:
+        """Forgets everything."""
+        self.closed = True
+        for query in self._queries.values():
+            self._detach(query)
+        self._queries.clear()
+        self.touched.clear()
+
+    def fail(self, reason: str) -> None:
+        """Ends the connection for the client too."""
+        self.close()
+        self._sink.fail(reason)
+
+    @property
+    def ready(self) -> bool:
+        """Whether there is something to do for a client that takes it."""
+        if self.closed or not self._sink.ready():
+            return False
+        return bool(self.touched or self._owed or self._removed) or self._wanted != self.version[:2]
+
+    def _detach(self, query: _Query) -> None:
+        if query.entry is not None:
+            self._hub.cache.unsubscribe(query.entry, self, query.add.query_id)
+            query.entry = None
+
+    async def update(self, snapshots: Snapshots) -> None:
+        """Sends one transition to the latest version: everything in it is of one timestamp."""
+        snapshot: Snapshot | None = None
+        ts = self._hub.committer.published
+        if not all(entry.valid_at(ts) for query_id in self.touched if (entry := self._attached(query_id)) is not None):
+            snapshot = await snapshots.get()
+            ts = snapshot.ts
+        # From here on: what is touched later concerns a later timestamp, and stays for the next transition.
+        touched, self.touched = self.touched, set()
+        removed, self._removed = self._removed, []
+        wanted, self._owed = self._wanted, False
+        results = [(id, await self._result(id, snapshot, ts)) for id in touched if id in self._queries]
+        if self.closed:
+            return
+        changes = [Change(query_id, None) for query_id in removed]
+        for query_id, result in results:
+            query = self._queries.get(query_id)
+            if query is None:
+                continue
+            if query.sent is not result and (query.sent is None or not query.sent.same(result)):
+                changes.append(Change(query_id, result))
+            query.sent = result
+            if query.entry is not None and query.entry.stale_since != NEVER:
+                self.touched.add(query_id)
+                self.wake()
+        start, self.version = self.version, Version(*wanted, max(ts, self.version.ts))
+        self._sink.transition(start, self.version, changes)
+
+    def _attached(self, query_id: int) -> Entry | None:
+        query = self._queries.get(query_id)
+        if query is None or query.add.function is None:
+            return None
+        if query.entry is None or query.entry.personal:
+            self._detach(query)
+            add = query.add
+            journal = query.sent.journal if query.sent is not None and query.sent.journal else add.journal
+            query.entry = self._hub.cache.find(query.add.function, add.args, self.identity, journal)
+            self._hub.cache.subscribe(query.entry, self, query_id)
+        return query.entry
+
+    async def _result(self, query_id: int, snapshot: Snapshot | None, ts: int) -> Result:
+        while True:
+            entry = self._attached(query_id)
+            if entry is None:
+                path = self._queries[query_id].add.path if query_id in self._queries else "?"
+                return missing_function(path)
+            if entry.valid_at(ts):
+                assert entry.result is not None
+                return entry.result
+            if snapshot is None:
+                raise AssertionError("an entry that was valid can't be outdated without an await")
+            result = await self._hub.cache.run(entry, snapshot)
+            if result is not None:
+                return entry.result if entry.valid_at(ts) and entry.result is not None else result
+
+
+def missing_function(path: str) -> Result:
+    """What everybody gets for a function that is not there, or not for them."""
+    message = f"Could not find public function for '{path}'. Is it defined, public, and in a module of the app?"
+    return Result(None, Failure(message, code="FunctionNotFound"))
+
+
+class Snapshots:
+    """One snapshot for many connections, as long as nothing newer is published."""
+
+    def __init__(self, committer: Committer) -> None:
+        self._committer = committer
+        self._held: Snapshot | None = None
+
+    async def get(self) -> Snapshot:
+        """The published state."""
+        if self._held is not None and self._held.ts != self._committer.published:
+            await self.close()
+        if self._held is None:
+            self._held = await self._committer.snapshot()
+        return self._held
+
+    async def close(self) -> None:
+        """Gives the snapshot back."""
+        held, self._held = self._held, None
+        if held is not None:
+            await held.close()
+
+
+class Hub:
+    """Brings connections up to date, one after another, those that wait longest first."""
+
+    def __init__(self, committer: Committer, clock: Clock, limits: Limits) -> None:
+        self.committer = committer
+        self.limits = limits
+        self.cache: QueryCache
+        self._clock = clock
+        self._dirty: dict[Connection, None] = {}
+        self._wake = asyncio.Event()
+        self._ticks: list[tuple[float, int, Entry]] = []
+        self._tick_wake = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._count = 0
+        self.after_round: Callable[[], None] = lambda: None
+        """Called when a slice of transitions was handed out."""
+
+    def start(self) -> None:
+        """Starts the two tasks: transitions and ticks."""
+        self._tasks = [
+            asyncio.create_task(self._run(), name="reflow-hub"),
+            asyncio.create_task(self._tick(), name="reflow-ticks"),
+        ]
+
+    async def close(self) -> None:
+        """Stops."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def connect(self, sink: Sink) -> Connection:
+        """A new connection at version (0, 0, 0)."""
+        return Connection(self, sink)
+
+    def mark(self, connection: Connection) -> None:
+        """Queues a connection."""
+        self._dirty[connection] = None
+        self._wake.set()
+
+    def changed(self, entry: Entry) -> None:
+        """An entry is outdated: everybody who follows it is to be told."""
+        for connection, ids in entry.subscribers.items():
+            connection.touched |= ids
+            self._dirty[connection] = None
+        self._wake.set()
+
+    def schedule(self, entry: Entry, every: float) -> None:
+        """Outdates an entry at the next multiple of `every` seconds."""
+        due = (self._clock.now_ns() / 1e9 // every + 1) * every
+        self._count += 1
+        heapq.heappush(self._ticks, (due, self._count, entry))
+        self._tick_wake.set()
+
+    async def _run(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            snapshots = Snapshots(self.committer)
+            began = time.perf_counter()
+            try:
+                while self._dirty and time.perf_counter() - began < self.limits.transition_slice_seconds:
+                    connection = next(iter(self._dirty))
+                    del self._dirty[connection]
+                    if connection.ready:
+                        await self._update(connection, snapshots)
+            finally:
+                await snapshots.close()
+                self.after_round()
+            if self._dirty:
+                self._wake.set()
+                await asyncio.sleep(0)
+
+    async def _update(self, connection: Connection, snapshots: Snapshots) -> None:
+        """One failing connection must not stop the others."""
+        try:
+            await connection.update(snapshots)
+        except Exception as error:
+            LOG.exception("a transition failed; its connection is closed")
+            connection.fail(f"InternalServerError: {type(error).__name__}")
+
+    async def _tick(self) -> None:
+        while True:
+            if not self._ticks:
+                self._tick_wake.clear()
+                await self._tick_wake.wait()
+            pause = self._ticks[0][0] - self._clock.now_ns() / 1e9
+            if pause > 0:
+                await self._clock.sleep(min(pause, 60.0))
+                continue
+            _, _, entry = heapq.heappop(self._ticks)
+            self.cache.expire(entry)

@@ -1,0 +1,73 @@
+"""Read sets: exactly what a transaction or a live query has read, so that a commit can tell whether it matters."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from reflow.storage.base import TOP
+
+
+@dataclass(slots=True, eq=True)
+class ReadRange:
+    """Keys `lower <= key < upper` of one index, all of which start with `prefix`.
+
+    A scan in progress moves the far end on, so the range never covers more than what was read.
+    """
+
+    index: int
+    prefix: bytes
+    lower: bytes
+    upper: bytes
+
+    def holds(self, key: bytes) -> bool:
+        """Whether a key lies in the range."""
+        return self.lower <= key < self.upper
+
+
+class ReadSet:
+    """Documents by id, index ranges, whole indexes (of searches), and what is not data: identity, clock, settings."""
+
+    __slots__ = ("clock", "environment", "identity", "max_ranges", "points", "ranges", "tick", "whole")
+
+    def __init__(self, max_ranges: int) -> None:
+        self.points: set[tuple[int, int]] = set()
+        """(table number, sequence number) of documents read by id, also of those that were not there."""
+        self.ranges: list[ReadRange] = []
+        self.whole: set[int] = set()
+        """Numbers of indexes of which everything matters."""
+        self.identity = False
+        self.environment = False
+        self.clock = False
+        self.tick: float | None = None
+        """Seconds after which a live query runs again because it asked for `ctx.now(every=...)`."""
+        self.max_ranges = max_ranges
+
+    def add_range(self, index: int, prefix: bytes, lower: bytes, upper: bytes) -> ReadRange:
+        """Records a range; the caller may move its ends as a scan proceeds."""
+        found = ReadRange(index, prefix, lower, upper)
+        if len(self.ranges) >= self.max_ranges:
+            self._merge()
+        self.ranges.append(found)
+        return found
+
+    def add_tick(self, every: float) -> None:
+        """Asks to run again after `every` seconds; the shortest wish counts."""
+        self.tick = every if self.tick is None else min(self.tick, every)
+
+    def _merge(self) -> None:
+        """Coarser is always safe: many ranges become all of their indexes."""
+        self.whole.update(found.index for found in self.ranges)
+        self.ranges.clear()
+
+    def same_data(self, other: ReadSet) -> bool:
+        """Whether both depend on the same data, so that a registration can stay."""
+        return self.points == other.points and self.ranges == other.ranges and self.whole == other.whole
+
+    @property
+    def empty(self) -> bool:
+        """True when no stored data was read."""
+        return not (self.points or self.ranges or self.whole)
+
+
+EVERYTHING = (b"", TOP)
+"""The bounds of a whole index."""

@@ -1,0 +1,309 @@
+"""Runs one function: decodes its arguments, gives it a context, drives it, encodes its result."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import traceback
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from random import Random
+from typing import TYPE_CHECKING, Any, cast
+
+from reflow import values
+from reflow.context import FUNCTION_LOG, ActionCtx, Identity, Level, MutationCtx, QueryCtx
+from reflow.database import DatabaseReader, DatabaseWriter, Hit
+from reflow.engine import guard
+from reflow.engine.transaction import EngineTransaction
+from reflow.errors import (
+    ApplicationError,
+    CallFailed,
+    DefinitionError,
+    FunctionTimeout,
+    InvalidArguments,
+    InvalidCursor,
+    InvalidValue,
+    LimitExceeded,
+    ReflowError,
+)
+from reflow.functions import Function
+from reflow.schema import TextIndex, VectorIndex
+
+if TYPE_CHECKING:
+    from reflow.engine.engine import Engine
+
+_LEVELS = {"DEBUG": logging.DEBUG, "INFO": logging.INFO, "LOG": logging.INFO, "WARN": logging.WARNING}
+_LOG_LINE = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a function failed, as its caller may see it. `data` is the JSON of an application's own error data."""
+
+    message: str
+    data: bytes | None = None
+    code: str = "Error"
+
+
+@dataclass(slots=True)
+class Result:
+    """What a function gave: JSON, or a failure. `journal` pins a paginated query to its pages."""
+
+    value: bytes | None
+    failure: Failure | None = None
+    journal: str | None = None
+    log_lines: Sequence[str] = field(default_factory=list[str])
+
+    def same(self, other: Result) -> bool:
+        """Whether a client would see no difference."""
+        return self.value == other.value and self.failure == other.failure
+
+
+class PersonalResult(BaseException):
+    """A shared query asked who calls: from now on each identity gets a result of its own."""
+
+
+class TransactionRun:
+    """One run of a query or mutation; also what its context asks of the engine."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        function: Function[..., Any],
+        args: bytes,
+        identity: Identity | None,
+        *,
+        shared: bool = False,
+    ) -> None:
+        self.engine = engine
+        self.function = function
+        self.args = args
+        self.caller = identity
+        self.shared = shared
+        """True where the result is for everybody: asking who calls is then refused with PersonalResult."""
+        self.lines: list[str] = []
+        self.tx: EngineTransaction = cast(EngineTransaction, None)
+        self._now: float | None = None
+        self._random: Random | None = None
+        self._ctx: QueryCtx | MutationCtx | None = None
+        self._depth = 0
+        self._scheduled = 0
+
+    async def execute(self, tx: EngineTransaction, *, keep_open: bool = False) -> Result:
+        """Runs the function inside `tx`, which takes no calls afterwards unless `keep_open`."""
+        self.tx = tx
+        function = self.function
+        try:
+            kwargs = self.engine.decode_arguments(function, self.args)
+            ctx = QueryCtx(self, DatabaseReader(tx)) if function.kind == "query" else self._mutation_ctx()
+            self._ctx = ctx
+            value = await guard.drive(cast(Any, function.handler(ctx, **kwargs)), tx, self.engine.watchdog)
+            return Result(self._encoded(value), None, tx.next_journal, self.lines)
+        except FunctionTimeout:
+            limits = self.engine.limits
+            message = (
+                f"FunctionTimeout: {function.path} ran longer than limits.function_cpu_seconds = "
+                f"{limits.function_cpu_seconds:g} (or function_wall_seconds = {limits.function_wall_seconds:g}); "
+                "long work belongs in an action"
+            )
+            return self._failed(Failure(message, code="FunctionTimeout"))
+        except Exception as error:
+            return self._failed(describe(error, function.path, self.engine.log_errors))
+        finally:
+            if not keep_open:
+                tx.finish()
+
+    def _mutation_ctx(self) -> MutationCtx:
+        return MutationCtx(self, DatabaseWriter(self.tx))
+
+    def _encoded(self, value: Any) -> bytes:
+        raw = self.function.encode_result(value)
+        if len(raw) > self.engine.limits.result_bytes:
+            raise LimitExceeded(
+                f"{self.function.path} returned {len(raw)} bytes; limits.result_bytes is "
+                f"{self.engine.limits.result_bytes}: return less, or paginate"
+            )
+        return raw
+
+    def _failed(self, failure: Failure) -> Result:
+        return Result(None, failure, self.tx.next_journal or self.tx.journal, self.lines)
+
+    # What contexts ask for
+
+    def identity(self) -> Identity | None:
+        if self.shared:
+            raise PersonalResult
+        self.tx.reads.identity = True
+        return self.caller
+
+    def now(self, every: float | None) -> float:
+        self.tx.reads.clock = True
+        if every is not None:
+            if every <= 0:
+                raise DefinitionError(f"ctx.now(every={every}): the interval must be above 0 seconds")
+            self.tx.reads.add_tick(every)
+        if self._now is None:
+            self._now = self.engine.clock.now_ns() / 1e9
+        return self._now
+
+    def random(self) -> Random:
+        if self._random is None:
+            text = f"{self.function.path}\0{self.tx.snapshot.ts}".encode() + self.args
+            self._random = Random(int.from_bytes(blake2b(text, digest_size=16).digest(), "big"))
+        return self._random
+
+    def environment(self) -> Mapping[str, str]:
+        self.tx.reads.environment = True
+        return self.engine.environment
+
+    def log(self, level: Level, text: str) -> None:
+        keep_line(self.lines, self.engine.limits.log_lines, self.function.path, level, text)
+
+    async def call(self, function: Function[..., Any] | str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """A nested query or mutation: in the same transaction; a mutation that raises takes its writes back."""
+        self.tx.check_open()
+        found = self.engine.resolve(function)
+        if found.kind == "action":
+            raise DefinitionError(f"{self.function.path} can't run the action {found.path}: schedule it")
+        if found.kind == "mutation" and not self.tx.writable:
+            raise DefinitionError(f"the query {self.function.path} can't run the mutation {found.path}")
+        if self._depth >= self.engine.limits.call_depth:
+            raise LimitExceeded(f"calls nest deeper than limits.call_depth = {self.engine.limits.call_depth}")
+        decoded = self.engine.decode_arguments(found, found.arguments.encode(args, kwargs))
+        ctx = QueryCtx(self, DatabaseReader(self.tx)) if found.kind == "query" else self._ctx
+        mark = self.tx.mark() if found.kind == "mutation" else None
+        self._depth += 1
+        try:
+            return found.decode_result(found.encode_result(await found.handler(ctx, **decoded)))
+        except Exception:
+            if mark is not None:
+                self.tx.undo_to(mark)
+            raise
+        finally:
+            self._depth -= 1
+
+    async def schedule(
+        self, at: float, function: Function[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> str:
+        self._scheduled += 1
+        if self._scheduled > self.engine.limits.schedules_per_mutation:
+            raise LimitExceeded(
+                f"one mutation scheduled more than limits.schedules_per_mutation = "
+                f"{self.engine.limits.schedules_per_mutation} functions; schedule one that schedules the rest"
+            )
+        found = self.engine.resolve(function)
+        return await self.engine.scheduler.insert(self.tx, found, found.arguments.encode(args, kwargs), at)
+
+    async def cancel(self, id: str) -> None:
+        await self.engine.scheduler.cancel(self.tx, id)
+
+
+class ActionRun:
+    """One run of an action: ordinary asyncio, each call a transaction of its own."""
+
+    def __init__(self, engine: Engine, function: Function[..., Any], args: bytes, identity: Identity | None) -> None:
+        self.engine = engine
+        self.function = function
+        self.args = args
+        self.caller = identity
+        self.lines: list[str] = []
+
+    async def execute(self) -> tuple[Result, BaseException | None]:
+        """Runs the action. The exception comes along for retries."""
+        limit = self.engine.limits.action_seconds
+        try:
+            kwargs = self.engine.decode_arguments(self.function, self.args)
+            async with asyncio.timeout(limit) as scope:
+                value = await self.function.handler(ActionCtx(self), **kwargs)
+            return Result(self.function.encode_result(value), log_lines=self.lines), None
+        except TimeoutError as error:
+            if scope.expired():
+                text = f"{self.function.path} ran longer than limits.action_seconds = {limit:g}"
+                return Result(None, Failure(text, code="FunctionTimeout"), log_lines=self.lines), error
+            return self._failed(error)
+        except Exception as error:
+            return self._failed(error)
+
+    def _failed(self, error: Exception) -> tuple[Result, BaseException]:
+        failure = describe(error, self.function.path, self.engine.log_errors)
+        return Result(None, failure, log_lines=self.lines), error
+
+    def identity(self) -> Identity | None:
+        return self.caller
+
+    def now(self, every: float | None) -> float:
+        return self.engine.clock.now_ns() / 1e9
+
+    def random(self) -> Random:
+        return Random(self.engine.entropy.random_bytes(16))
+
+    def environment(self) -> Mapping[str, str]:
+        return self.engine.environment
+
+    def log(self, level: Level, text: str) -> None:
+        keep_line(self.lines, self.engine.limits.log_lines, self.function.path, level, text)
+
+    async def call(self, function: Function[..., Any] | str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        found = self.engine.resolve(function)
+        raw = found.arguments.encode(args, kwargs)
+        if found.kind == "query":
+            result = await self.engine.query(found, raw, self.caller)
+        elif found.kind == "mutation":
+            result = (await self.engine.mutation(found, raw, self.caller)).result
+        else:
+            result, error = await ActionRun(self.engine, found, raw, self.caller).execute()
+            if error is not None:
+                raise error
+        if result.failure is not None:
+            raise error_of(result.failure)
+        return found.decode_result(cast(bytes, result.value))
+
+    async def schedule(
+        self, at: float, function: Function[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> str:
+        found = self.engine.resolve(function)
+        return await self.engine.scheduler.insert_now(found, found.arguments.encode(args, kwargs), at)
+
+    async def cancel(self, id: str) -> None:
+        await self.engine.scheduler.cancel_now(id)
+
+    async def nearest(self, index: VectorIndex, vector: Any, limit: int, filters: Mapping[str, Any]) -> list[Hit[Any]]:
+        async with self.engine.reading() as tx:
+            return await tx.nearest(index, vector, limit, filters)
+
+    async def search_text(self, index: TextIndex, text: str, limit: int, filters: Mapping[str, Any]) -> list[Hit[Any]]:
+        async with self.engine.reading() as tx:
+            return await tx.search_text(index, text, limit, filters)
+
+
+def keep_line(lines: list[str], bound: int, path: str, level: Level, text: str) -> None:
+    """Adds a log line to a run and to the function log."""
+    if len(lines) < bound:
+        lines.append(f"[{level}] {text[:_LOG_LINE]}")
+    FUNCTION_LOG.log(_LEVELS.get(level, logging.ERROR), "%s: %s", path, text)
+
+
+def describe(error: BaseException, path: str, log: bool) -> Failure:
+    """What a caller learns of an exception: reflow's own errors in full, others by type and text."""
+    if isinstance(error, ApplicationError):
+        try:
+            return Failure(f"Uncaught ConvexError: {error}", values.encode(error.data), error.code)
+        except InvalidValue as bad:
+            return Failure(f"{path} raised ApplicationError with data that can't be sent: {bad}")
+    if isinstance(error, InvalidCursor):
+        return Failure(str(error), values.encode(error.data), error.code)
+    if isinstance(error, InvalidArguments):
+        return Failure(str(error), code=error.code)
+    if log:
+        FUNCTION_LOG.error("%s raised\n%s", path, "".join(traceback.format_exception(error)).rstrip())
+    if isinstance(error, ReflowError):
+        return Failure(f"Uncaught {type(error).__name__}: {error}", code=error.code)
+    return Failure(f"Uncaught {type(error).__name__}: {error}")
+
+
+def error_of(failure: Failure) -> Exception:
+    """The exception that an action gets for a failed call."""
+    if failure.data is not None:
+        return ApplicationError(values.decode(failure.data))
+    return CallFailed(failure.message)

@@ -1,0 +1,332 @@
+"""Scheduled functions: rows written by the transaction that schedules, run once it has committed.
+
+A mutation runs exactly once: its row changes state in its own transaction. An action runs at most once: its row says
+"inProgress", durably, before it starts; or as often as its `Retry` allows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+import msgspec
+
+from reflow import values
+from reflow.database import Bound, DatabaseReader, DatabaseWriter, RangeRequest
+from reflow.engine.runner import ActionRun, Failure, Result, TransactionRun
+from reflow.engine.transaction import EngineTransaction
+from reflow.errors import DefinitionError, DocumentNotFound, FunctionNotFound, ReflowError, RetryAfter, StorageError
+from reflow.functions import Function, Kind
+from reflow.schema import Index, Object, Table, missing, spec_of
+
+if TYPE_CHECKING:
+    from reflow.engine.engine import Engine
+
+LOG = logging.getLogger("reflow.scheduler")
+
+_AFTER_ERROR_MS = 1000.0
+
+State = Literal["pending", "inProgress", "success", "failed", "canceled"]
+
+
+class ScheduledState(Object):
+    """Where a scheduled function stands; `error` says why it failed."""
+
+    kind: State
+    error: str | None = missing()
+
+
+class Scheduled(Table, table="_scheduled_functions", rename="camel", system=True):
+    """A row of the status table `_scheduled_functions`. Times are milliseconds since 1970."""
+
+    name: str
+    args: list[Any]
+    scheduled_time: float
+    completed_time: float | None = missing()
+    state: ScheduledState
+    attempt: int = 1
+    """Which try comes next or is running, from 1; above 1 only with `Retry`."""
+
+    by_state = Index("state.kind", "scheduled_time")
+    by_completed = Index("completed_time")
+
+
+class Scheduler:
+    """Starts what is due, and keeps the status table true through crashes."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._due: list[tuple[float, str]] = []
+        self._wake = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._running: dict[Kind, dict[str, asyncio.Task[None]]] = {"mutation": {}, "action": {}}
+        self._waiting: dict[Kind, deque[str]] = {"mutation": deque(), "action": deque()}
+        self._table = 0
+        self._swept = 0.0
+
+    async def start(self) -> None:
+        """Loads what is pending, settles what was running when the server stopped, and starts."""
+        self._table = self._engine.catalog.codec(spec_of(Scheduled)).number
+        async with self._engine.reading() as tx:
+            db = DatabaseReader(tx)
+            interrupted = await db.query(Scheduled).using(Scheduled.by_state, **{"state.kind": "inProgress"}).collect()
+            pending = db.query(Scheduled).using(Scheduled.by_state, **{"state.kind": "pending"})
+            for row in await pending.collect():
+                self._push(row.scheduled_time, row.id)
+        for row in interrupted:
+            error = "the server stopped while it ran"
+            await self._finish_action(row.id, Failure(f"Interrupted: {error}"), self._pause(row, None))
+        self._task = asyncio.create_task(self._run(), name="reflow-scheduler")
+
+    async def close(self) -> None:
+        """Stops starting functions; running actions are cancelled and settled at the next start."""
+        tasks = [
+            task
+            for task in (self._task, *self._running["mutation"].values(), *self._running["action"].values())
+            if task is not None
+        ]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def settled(self) -> None:
+        """Returns once nothing is due and nothing runs."""
+        while True:
+            running = [*self._running["mutation"].values(), *self._running["action"].values()]
+            if running:
+                await asyncio.wait(running)
+            elif self._due and self._due[0][0] <= self._now() * 1000:
+                await asyncio.sleep(0)
+            else:
+                return
+
+    # Scheduling
+
+    async def insert(self, tx: EngineTransaction, function: Function[..., Any], args: bytes, at: float) -> str:
+        """Writes the row of a scheduled function in a mutation's transaction."""
+        if function.kind == "query":
+            raise DefinitionError(f"{function.path} is a query: schedule a mutation or an action")
+        self._engine.decode_arguments(function, args)
+        row = Scheduled(
+            name=function.path,
+            args=[values.decode(args)],
+            scheduled_time=max(at, 0.0) * 1000,
+            state=ScheduledState(kind="pending"),
+        )
+        return (await tx.insert(spec_of(Scheduled), (row,), (None,)))[0]
+
+    async def insert_now(self, function: Function[..., Any], args: bytes, at: float) -> str:
+        """Schedules from an action: in a transaction of its own."""
+        return cast(str, await self._engine.transact(lambda tx: self.insert(tx, function, args, at)))
+
+    async def cancel(self, tx: EngineTransaction, id: str) -> None:
+        """A pending row will not run; another state stays. Raises DocumentNotFound."""
+        db = DatabaseWriter(tx)
+        row = cast("Scheduled | None", await db.get(cast(Any, id)))
+        if not isinstance(row, Scheduled):
+            raise DocumentNotFound(f"{id!r} is no scheduled function")
+        if row.state.kind == "pending":
+            done = self._now() * 1000
+            await db.patch(row.id, state=ScheduledState(kind="canceled"), completed_time=done)
+
+    async def cancel_now(self, id: str) -> None:
+        """Cancels from an action: in a transaction of its own."""
+        await self._engine.transact(lambda tx: self.cancel(tx, id))
+
+    def publish(self, written: Sequence[bytes]) -> None:
+        """Notes rows of the status table that commits have written."""
+        for raw in written:
+            row = _BRIEF.decode(raw)
+            if row.state.kind == "pending":
+                self._push(row.scheduled_time, row.id)
+
+    @property
+    def table(self) -> int:
+        """The number of the status table."""
+        return self._table
+
+    def _push(self, due: float, id: str) -> None:
+        heapq.heappush(self._due, (due, id))
+        self._wake.set()
+
+    def _now(self) -> float:
+        return self._engine.clock.now_ns() / 1e9
+
+    # Running
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                await self._step()
+            except ReflowError as error:
+                LOG.error("the scheduler goes on after: %s", error)
+                await self._engine.clock.sleep(_AFTER_ERROR_MS / 1000)
+
+    async def _step(self) -> None:
+        """Starts what is due, or waits for the next."""
+        now = self._now() * 1000
+        if self._due and self._due[0][0] <= now:
+            await self._start(self._due[0][1])
+            heapq.heappop(self._due)
+            return
+        if now - self._swept > self._engine.limits.prune_interval_seconds * 1000:
+            self._swept = now
+            await self._sweep()
+            return
+        self._wake.clear()
+        pause = self._engine.limits.prune_interval_seconds
+        if self._due:
+            pause = min(pause, (self._due[0][0] - now) / 1000)
+        sleep = asyncio.ensure_future(self._engine.clock.sleep(max(pause, 0.0)))
+        wake = asyncio.ensure_future(self._wake.wait())
+        try:
+            await asyncio.wait([sleep, wake], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            sleep.cancel()
+            wake.cancel()
+
+    async def _start(self, id: str) -> None:
+        row = await self._row(id)
+        if row is None or row.state.kind != "pending" or row.scheduled_time > self._now() * 1000:
+            return
+        try:
+            function = self._engine.resolve(row.name)
+        except FunctionNotFound as error:
+            await self._settle(id, "failed", str(error))
+            return
+        running = self._running[function.kind]
+        limits = self._engine.limits
+        if id in running:
+            return
+        if len(running) >= (limits.group_size if function.kind == "mutation" else limits.actions_running):
+            self._waiting[function.kind].append(id)
+            return
+        run = self._run_mutation if function.kind == "mutation" else self._run_action
+        running[id] = asyncio.create_task(run(row, function), name=f"reflow-scheduled {row.name}")
+        running[id].add_done_callback(lambda task: self._done(function.kind, id, task))
+
+    def _done(self, kind: Kind, id: str, task: asyncio.Task[None]) -> None:
+        del self._running[kind][id]
+        if self._waiting[kind]:
+            self._push(0.0, self._waiting[kind].popleft())
+        if not task.cancelled() and (error := task.exception()) is not None:
+            LOG.error("scheduled function %s: %s; it is looked at again", id, error)
+            self._push(self._now() * 1000 + _AFTER_ERROR_MS, id)
+
+    async def _persist(self, job: Callable[[EngineTransaction], Awaitable[Any]]) -> None:
+        """Writes what has happened, as often as it takes: the storage may be failing for a while."""
+        while True:
+            try:
+                await self._engine.transact(job)
+                return
+            except StorageError as error:
+                LOG.error("the outcome of a scheduled function can't be stored yet: %s", error)
+                await self._engine.clock.sleep(_AFTER_ERROR_MS / 1000)
+
+    async def _row(self, id: str) -> Scheduled | None:
+        async with self._engine.reading() as tx:
+            return cast("Scheduled | None", await DatabaseReader(tx).get(cast(Any, id)))
+
+    async def _run_mutation(self, row: Scheduled, function: Function[..., Any]) -> None:
+        """The function and its row's new state commit together. A function that raises only sets the state."""
+        args = values.encode(row.args[0])
+
+        async def job(tx: EngineTransaction) -> Result | None:
+            current = cast("Scheduled | None", await DatabaseReader(tx).get(row.id))
+            if current is None or current.state.kind != "pending":
+                return None
+            mark = tx.mark()
+            result = await TransactionRun(self._engine, function, args, None).execute(tx, keep_open=True)
+            failure = result.failure
+            if failure is not None:
+                tx.undo_to(mark)
+            await self._write_state(tx, row.id, "success" if failure is None else "failed", failure and failure.message)
+            return result
+
+        await self._engine.transact(job)
+
+    async def _run_action(self, row: Scheduled, function: Function[..., Any]) -> None:
+        begun = await self._engine.transact(lambda tx: self._begin(tx, row.id))
+        if not begun:
+            return
+        run = ActionRun(self._engine, function, values.encode(row.args[0]), None)
+        result, error = await run.execute()
+        pause = None if result.failure is None else self._pause(row, error)
+        await self._finish_action(row.id, result.failure, pause)
+
+    async def _begin(self, tx: EngineTransaction, id: str) -> bool:
+        row = cast("Scheduled | None", await DatabaseReader(tx).get(cast(Any, id)))
+        if row is None or row.state.kind != "pending":
+            return False
+        await self._write_state(tx, id, "inProgress", None)
+        return True
+
+    def _pause(self, row: Scheduled, error: BaseException | None) -> float | None:
+        """Seconds until the next try; None when there is none."""
+        try:
+            retry = self._engine.resolve(row.name).retry
+        except FunctionNotFound:
+            return None
+        if retry is None or row.attempt >= retry.attempts:
+            return None
+        if isinstance(error, RetryAfter):
+            return error.seconds
+        return retry.pause(row.attempt, self._engine.entropy.uniform())
+
+    async def _finish_action(self, id: str, failure: Failure | None, pause: float | None) -> None:
+        async def job(tx: EngineTransaction) -> None:
+            row = cast("Scheduled | None", await DatabaseReader(tx).get(cast(Any, id)))
+            if row is None:
+                return
+            if failure is None:
+                await self._write_state(tx, id, "success", None)
+            elif pause is None or row.state.kind == "canceled":
+                await self._write_state(tx, id, "failed", failure.message)
+            else:
+                state = ScheduledState(kind="pending", error=failure.message)
+                due = (self._now() + pause) * 1000
+                await DatabaseWriter(tx).patch(row.id, state=state, scheduled_time=due, attempt=row.attempt + 1)
+
+        await self._persist(job)
+
+    async def _settle(self, id: str, kind: State, error: str) -> None:
+        await self._engine.transact(lambda tx: self._write_state(tx, id, kind, error))
+
+    async def _write_state(self, tx: EngineTransaction, id: str, kind: State, error: str | None) -> None:
+        changes: dict[str, Any] = {"state": ScheduledState(kind=kind, error=error)}
+        if kind not in ("pending", "inProgress"):
+            changes["completed_time"] = self._now() * 1000
+        await DatabaseWriter(tx).patch(cast(Any, id), **changes)
+
+    async def _sweep(self) -> None:
+        """Removes rows that finished long ago, and has the engine forget old history."""
+        await self._engine.prune()
+        before = (self._now() - self._engine.limits.scheduled_retention_seconds) * 1000
+
+        async def job(tx: EngineTransaction) -> None:
+            request = RangeRequest(
+                table=spec_of(Scheduled),
+                index=Scheduled.by_completed,
+                equal={},
+                lower=Bound(value=0.0, inclusive=True),
+                upper=Bound(value=before, inclusive=False),
+            )
+            old = await tx.scan(request).take(self._engine.limits.scan_page)
+            await tx.delete([row.id for row in old])
+
+        await self._engine.transact(job)
+
+
+class _Brief(msgspec.Struct):
+    """What the heap needs of a stored row."""
+
+    id: str = msgspec.field(name="_id")
+    scheduled_time: float = msgspec.field(name="scheduledTime")
+    state: ScheduledState
+
+
+_BRIEF = msgspec.json.Decoder(_Brief)

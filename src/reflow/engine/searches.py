@@ -1,0 +1,163 @@
+"""Vector and text searches inside a transaction: the snapshot's hits and the transaction's own writes together."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reflow.database import Hit
+from reflow.engine.documents import IndexCodec, TableCodec, part_of
+from reflow.errors import DefinitionError, LimitExceeded
+from reflow.schema import TextIndex, VectorIndex
+from reflow.search import bm25
+from reflow.search.tokens import query_terms
+from reflow.search.vector import checked, similarity, unit
+from reflow.storage.base import TextTerm
+
+if TYPE_CHECKING:
+    from reflow.engine.transaction import EngineTransaction, Pending
+
+Wanted = dict[int, set[bytes]]
+"""By filter column, the key parts that a document may have there."""
+
+
+async def nearest(
+    tx: EngineTransaction, index: VectorIndex, vector: NDArray[np.float32], limit: int, filters: Mapping[str, Any]
+) -> list[Hit[Any]]:
+    """The documents with the most similar vectors. The whole index joins the read set."""
+    codec, found = tx.host.catalog.index(index)
+    _check_limit(limit, tx.host.limits.nearest, "limits.nearest")
+    wanted = _wanted(found, filters)
+    query = unit(checked(vector, index.dims, repr(index)))
+    tx.reads.whole.add(found.number)
+    own = _own_writes(tx, codec, found)
+    asked = limit + len(own)
+    hits = await tx.wait(tx.host.vectors.search(found.number, query, asked, tx.snapshot.ts, wanted))
+    ranked = [(score, seq) for score, seq in hits if seq not in own]
+    for seq, write in own.items():
+        here = tx.stored_vector(found, seq)
+        if here is not None and await _passes(tx, codec, found, seq, write, wanted):
+            ranked.append((similarity(unit(here), query), seq))
+    ranked.sort(key=lambda hit: (-hit[0], hit[1]))
+    return await _load(tx, codec, ranked[:limit])
+
+
+async def search_text(
+    tx: EngineTransaction, index: TextIndex, text: str, limit: int, filters: Mapping[str, Any]
+) -> list[Hit[Any]]:
+    """The best documents by BM25. The whole index joins the read set."""
+    codec, found = tx.host.catalog.index(index)
+    _check_limit(limit, tx.host.limits.text_hits, "limits.text_hits")
+    wanted = _wanted(found, filters)
+    tx.reads.whole.add(found.number)
+    terms = query_terms(text)
+    if not terms:
+        return []
+    own = {seq: write for (number, seq), write in tx.pending.items() if number == codec.number}
+    ranked: list[tuple[float, int]] = []
+    if own:
+        stats = await tx.wait(tx.snapshot.text_stats(found.number, terms))
+        for seq, write in own.items():
+            words = None if write.raw is None else found.text(write.document)
+            counts = _frequencies(words, terms)
+            if any(counts) and words and _matches(found.filter_parts(write.document), wanted):
+                ranked.append((bm25.score(counts, words.count(" ") + 1, stats), seq))
+    ranked += await _stored_hits(tx, codec, found, terms, limit, wanted, own)
+    ranked.sort(key=lambda hit: (-hit[0], -hit[1]))
+    return await _load(tx, codec, ranked[:limit])
+
+
+async def _stored_hits(
+    tx: EngineTransaction,
+    codec: TableCodec,
+    index: IndexCodec,
+    terms: list[TextTerm],
+    limit: int,
+    wanted: Wanted,
+    own: Mapping[int, Pending],
+) -> list[tuple[float, int]]:
+    """The snapshot's best hits that pass the filters, fetched in growing steps until there are enough."""
+    passed: list[tuple[float, int]] = []
+    offset, size = 0, limit + len(own)
+    while True:
+        hits = await tx.wait(tx.snapshot.search_text(index.number, terms, limit=size, offset=offset))
+        kept = [hit for hit in hits if hit.seq not in own]
+        if wanted and kept:
+            values = await tx.wait(tx.snapshot.get_many(codec.number, [hit.seq for hit in kept]))
+            parts = [index.filter_parts(codec.decode(value)) if value else () for value in values]
+            kept = [hit for hit, part in zip(kept, parts, strict=True) if _matches(part, wanted)]
+        passed += [(hit.score, hit.seq) for hit in kept]
+        if len(hits) < size or len(passed) >= limit:
+            return passed[:limit]
+        offset += size
+        size = min(4 * size, tx.host.limits.documents_read)
+
+
+def _check_limit(limit: int, bound: int, name: str) -> None:
+    if not 1 <= limit <= bound:
+        raise LimitExceeded(f"a search's limit must be 1 to {bound} ({name}), got {limit}")
+
+
+def _wanted(index: IndexCodec, filters: Mapping[str, Any]) -> Wanted:
+    columns = {name: column for column, name in enumerate(index.filters)}
+    wanted: Wanted = {}
+    for name, value in filters.items():
+        if name not in columns:
+            raise DefinitionError(f"{index.index!r} can't be filtered by {name!r}; its filters are {sorted(columns)}")
+        values = value if isinstance(value, list | tuple | set) else [value]
+        wanted[columns[name]] = {part_of(item) for item in values}
+    return wanted
+
+
+def _matches(parts: tuple[bytes, ...], wanted: Wanted) -> bool:
+    return len(parts) > max(wanted, default=-1) and all(parts[column] in values for column, values in wanted.items())
+
+
+def _own_writes(tx: EngineTransaction, codec: TableCodec, index: IndexCodec) -> dict[int, Pending | None]:
+    """Documents whose vector or filter values this transaction may have changed."""
+    own: dict[int, Pending | None] = {seq: w for (number, seq), w in tx.pending.items() if number == codec.number}
+    for number, seq in tx.pending_vectors:
+        if number == index.number:
+            own.setdefault(seq, None)
+    return own
+
+
+async def _passes(
+    tx: EngineTransaction, codec: TableCodec, index: IndexCodec, seq: int, write: Pending | None, wanted: Wanted
+) -> bool:
+    if write is not None:
+        return write.raw is not None and _matches(index.filter_parts(write.document), wanted)
+    if not wanted:
+        return True
+    return _matches(tx.pending_vectors[index.number, seq].filters, wanted)
+
+
+def _frequencies(words: str | None, terms: list[TextTerm]) -> list[int]:
+    """How often each query term occurs among a document's tokens."""
+    if not words:
+        return [0] * len(terms)
+    counts = Counter(words.split(" "))
+    return [
+        sum(n for word, n in counts.items() if word.startswith(term.term)) if term.prefix else counts[term.term]
+        for term in terms
+    ]
+
+
+async def _load(tx: EngineTransaction, codec: TableCodec, ranked: list[tuple[float, int]]) -> list[Hit[Any]]:
+    """The hits with their documents. Every hit can be loaded: it comes from this very snapshot."""
+    stored = [seq for _, seq in ranked if (codec.number, seq) not in tx.pending]
+    values = await tx.wait(tx.snapshot.get_many(codec.number, stored)) if stored else []
+    raws = dict(zip(stored, values, strict=True))
+    hits: list[Hit[Any]] = []
+    for score, seq in ranked:
+        tx.reads.points.add((codec.number, seq))
+        write = tx.pending.get((codec.number, seq))
+        raw = raws[seq] if write is None else write.raw
+        tx.count_read(raw)
+        if raw is not None:
+            hits.append(Hit(doc=codec.decode(raw), score=score))
+    return hits

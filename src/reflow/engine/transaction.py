@@ -1,0 +1,402 @@
+"""A transaction: reads from one snapshot, recorded; writes buffered, and seen by the transaction itself."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reflow.database import Hit, Page, PaginationOptions, RangeRequest, Vectors
+from reflow.engine import pagination, searches
+from reflow.engine.catalog import GENERATION, Catalog
+from reflow.engine.documents import IndexCodec, Key, TableCodec, document_id
+from reflow.engine.reads import ReadSet
+from reflow.engine.scan import KeyRange, Scan, resolve
+from reflow.engine.write_log import Touched
+from reflow.errors import ContextFinished, DefinitionError, DocumentNotFound, LimitExceeded
+from reflow.limits import Limits
+from reflow.schema import Index, TableSpec, TextIndex, VectorIndex
+from reflow.search.vector import VectorChange, VectorStore, checked
+from reflow.storage.base import Batch, IndexWrite, Request, Snapshot, TextWrite, VectorWrite, Write
+
+T = TypeVar("T")
+
+
+class Host(Protocol):
+    """What a transaction needs of the engine around it."""
+
+    catalog: Catalog
+    limits: Limits
+    vectors: VectorStore
+
+    def new_id(self, table: int) -> tuple[str, int]:
+        """A fresh id and its sequence number."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """The buffered state of one document; `raw` None is a delete, `before` None an insert."""
+
+    codec: TableCodec
+    seq: int
+    raw: bytes | None
+    document: Any
+    keys: tuple[Key, ...]
+    before: bytes | None
+    former: Any
+    former_keys: tuple[Key, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PendingVector:
+    """The buffered vector of one document, None for a removal. `filters` holds unless the document changes too."""
+
+    index: IndexCodec
+    table: int
+    vector: NDArray[np.float32] | None
+    filters: tuple[bytes, ...]
+
+
+Mark = tuple[dict[tuple[int, int], Pending], dict[tuple[int, int], PendingVector]]
+"""Buffered writes at some moment."""
+
+
+class EngineTransaction:
+    """One query, mutation or search; not to be used after `finish`."""
+
+    def __init__(self, host: Host, snapshot: Snapshot, *, writable: bool) -> None:
+        self.host = host
+        self.snapshot = snapshot
+        self.writable = writable
+        self.reads = ReadSet(host.limits.ranges_read)
+        self.pending: dict[tuple[int, int], Pending] = {}
+        self.pending_vectors: dict[tuple[int, int], PendingVector] = {}
+        """By (index number, sequence number)."""
+        self.version = 0
+        """Grows with every write, so that scans notice."""
+        self.waiting = 0
+        """Above 0 while the storage, and nobody else, is awaited."""
+        self.journal: str | None = None
+        """The end of the page that the former run of this query gave."""
+        self.next_journal: str | None = None
+        """The end of the page that this run gave."""
+        self.finished = False
+        self.documents_read = 0
+        self.bytes_read = 0
+        self._bytes_written = 0
+
+    def finish(self) -> None:
+        """Refuses every later call."""
+        self.finished = True
+
+    def check_open(self) -> None:
+        """Raises ContextFinished once the function has returned."""
+        if self.finished:
+            raise ContextFinished("this ctx belongs to a function that has returned; await every ctx call inside it")
+
+    async def wait(self, awaitable: Awaitable[T]) -> T:
+        """Awaits the storage or a search: the one thing besides `ctx` that may suspend a function."""
+        self.waiting += 1
+        try:
+            return await awaitable
+        finally:
+            self.waiting -= 1
+
+    def count_read(self, raw: bytes | None) -> None:
+        """Counts a document against the limits of reading. Raises LimitExceeded."""
+        self.documents_read += 1
+        if raw is not None:
+            self.bytes_read += len(raw)
+        limits = self.host.limits
+        if self.documents_read > limits.documents_read:
+            raise LimitExceeded(
+                f"one function read more than limits.documents_read = {limits.documents_read} documents; "
+                "narrow the query with an index, take fewer, or paginate"
+            )
+        if self.bytes_read > limits.bytes_read:
+            raise LimitExceeded(
+                f"one function read more than limits.bytes_read = {limits.bytes_read} bytes; "
+                "narrow the query with an index, take fewer, or paginate"
+            )
+
+    # Reading
+
+    async def raw(self, codec: TableCodec, seq: int, id: str) -> bytes | None:
+        """The bytes of a document with this very id."""
+        self.reads.points.add((codec.number, seq))
+        found = self.pending.get((codec.number, seq))
+        value = found.raw if found is not None else await self.wait(self.snapshot.get(codec.number, seq))
+        self.count_read(value)
+        return value if value is not None and document_id(value) == id else None
+
+    async def get(self, ids: Sequence[str]) -> list[Any]:
+        """Documents by id, None for each that is not there."""
+        self.check_open()
+        if len(ids) == 1:
+            codec, seq = self.host.catalog.locate(ids[0])
+            raw = await self.raw(codec, seq, ids[0])
+            return [None if raw is None else codec.decode(raw)]
+        return await self._get_many(ids)
+
+    async def _get_many(self, ids: Sequence[str]) -> list[Any]:
+        located = [self.host.catalog.locate(id) for id in ids]
+        wanted: dict[int, list[int]] = {}
+        for codec, seq in located:
+            self.reads.points.add((codec.number, seq))
+            if (codec.number, seq) not in self.pending:
+                wanted.setdefault(codec.number, []).append(seq)
+        stored: dict[tuple[int, int], bytes | None] = {}
+        for number, seqs in wanted.items():
+            values = await self.wait(self.snapshot.get_many(number, seqs))
+            stored.update(zip([(number, seq) for seq in seqs], values, strict=True))
+        documents: list[Any] = []
+        for id, (codec, seq) in zip(ids, located, strict=True):
+            found = self.pending.get((codec.number, seq))
+            value = found.raw if found is not None else stored[codec.number, seq]
+            self.count_read(value)
+            here = value is not None and document_id(value) == id
+            documents.append(codec.decode(value) if here and value is not None else None)
+        return documents
+
+    def key_range(self, request: RangeRequest) -> KeyRange:
+        """The keys that a request is about."""
+        self.check_open()
+        return resolve(self.host.catalog.codec(request.table), request)
+
+    def scan(self, request: RangeRequest) -> Scan:
+        """Starts reading a range; see `reflow.engine.scan`."""
+        return Scan(self, self.key_range(request), request.filter)
+
+    async def count(self, request: RangeRequest) -> int:
+        """The number of documents in a range; they are read only when there is a filter or an own write."""
+        keys = self.key_range(request)
+        own = any(number == keys.codec.number for number, _ in self.pending)
+        if request.filter is not None or own:
+            return len(await self.scan(request).take(None))
+        self.reads.add_range(keys.index, keys.prefix, keys.lower, keys.upper)
+        return await self.wait(self.snapshot.count(keys.codec.number, keys.index, keys.lower, keys.upper))
+
+    async def paginate(self, request: RangeRequest, options: PaginationOptions) -> Page[Any]:
+        """One page; see `reflow.engine.pagination`."""
+        return await pagination.paginate(self, request, options)
+
+    async def nearest(
+        self, index: VectorIndex, vector: NDArray[np.float32], limit: int, filters: Mapping[str, Any]
+    ) -> list[Hit[Any]]:
+        """The most similar documents; see `reflow.engine.searches`."""
+        self.check_open()
+        return await searches.nearest(self, index, vector, limit, filters)
+
+    async def search_text(self, index: TextIndex, text: str, limit: int, filters: Mapping[str, Any]) -> list[Hit[Any]]:
+        """The best documents for words; see `reflow.engine.searches`."""
+        self.check_open()
+        return await searches.search_text(self, index, text, limit, filters)
+
+    async def vector(self, index: VectorIndex, id: str) -> NDArray[np.float32] | None:
+        """A document's vector, own writes included."""
+        self.check_open()
+        _, found, seq = self._vector_place(index, id)
+        self.reads.whole.add(found.number)
+        return self.stored_vector(found, seq)
+
+    def stored_vector(self, index: IndexCodec, seq: int) -> NDArray[np.float32] | None:
+        """The vector of a document by sequence number, own writes included."""
+        key = (index.number, seq)
+        if key in self.pending_vectors:
+            return self.pending_vectors[key].vector
+        return self.host.vectors.table(index.number).vector(seq, self.snapshot.ts)
+
+    def normalize_id(self, spec: TableSpec, text: str) -> str | None:
+        """`text` when it is an id of the table."""
+        return self.host.catalog.normalize(spec, text)
+
+    # Writing
+
+    def _check_writable(self) -> None:
+        self.check_open()
+        if not self.writable:
+            raise DefinitionError("a query can't write: use a mutation")
+
+    def _put(self, found: Pending) -> None:
+        key = (found.codec.number, found.seq)
+        earlier = self.pending.get(key)
+        if earlier is not None:
+            found = Pending(
+                *(found.codec, found.seq, found.raw, found.document, found.keys),
+                *(earlier.before, earlier.former, earlier.former_keys),
+            )
+        self.pending[key] = found
+        self.version += 1
+        self._bytes_written += len(found.raw or b"")
+        limits = self.host.limits
+        if len(self.pending) > limits.documents_written or self._bytes_written > limits.bytes_written:
+            raise LimitExceeded(
+                f"one mutation wrote more than limits.documents_written = {limits.documents_written} documents or "
+                f"limits.bytes_written = {limits.bytes_written} bytes; split the work into several mutations"
+            )
+
+    async def insert(self, spec: TableSpec, documents: Sequence[Any], vectors: Sequence[Vectors | None]) -> list[str]:
+        """Buffers new documents with their vectors; returns their ids."""
+        self._check_writable()
+        codec = self.host.catalog.codec(spec)
+        check = self.host.catalog.check_id
+        ids: list[str] = []
+        for document, given in zip(documents, vectors, strict=True):
+            id, seq = self.host.new_id(codec.number)
+            raw, copy = codec.new(document, id, (seq >> 12) / 1000, check)
+            self._put(Pending(codec, seq, raw, copy, codec.keys_of(copy, seq), None, None, ()))
+            for index, vector in (given or {}).items():
+                self._set_vector(index, codec, seq, vector, copy)
+            ids.append(id)
+        return ids
+
+    async def _existing(self, id: str, verb: str) -> tuple[TableCodec, int, bytes]:
+        self._check_writable()
+        codec, seq = self.host.catalog.locate(id)
+        raw = await self.raw(codec, seq, id)
+        if raw is None:
+            raise DocumentNotFound(f"can't {verb} document {id!r} of table {codec.name!r}: it does not exist")
+        return codec, seq, raw
+
+    def _change(self, codec: TableCodec, seq: int, before: bytes, after: tuple[bytes, Any] | None) -> None:
+        raw, copy = after if after is not None else (None, None)
+        keys = () if raw is None else codec.keys_of(copy, seq)
+        if (codec.number, seq) in self.pending:
+            self._put(Pending(codec, seq, raw, copy, keys, None, None, ()))
+            return
+        former = codec.decode(before)
+        self._put(Pending(codec, seq, raw, copy, keys, before, former, codec.keys_of(former, seq)))
+
+    async def patch(self, id: str, changes: Mapping[str, Any]) -> None:
+        """Buffers changed fields. Raises DocumentNotFound."""
+        codec, seq, raw = await self._existing(id, "patch")
+        self._change(codec, seq, raw, codec.patched(raw, changes, self.host.catalog.check_id))
+
+    async def replace(self, id: str, document: Any) -> None:
+        """Buffers another document under the same id. Raises DocumentNotFound."""
+        codec, seq, raw = await self._existing(id, "replace")
+        self._change(codec, seq, raw, codec.replaced(raw, document, self.host.catalog.check_id))
+
+    async def delete(self, ids: Sequence[str]) -> None:
+        """Buffers the removal of documents and their vectors. Raises DocumentNotFound."""
+        for id in ids:
+            codec, seq, raw = await self._existing(id, "delete")
+            self._change(codec, seq, raw, None)
+            for index in codec.vectors:
+                if self.stored_vector(index, seq) is not None:
+                    self.pending_vectors[index.number, seq] = PendingVector(index, codec.number, None, ())
+
+    async def set_vector(self, index: VectorIndex, id: str, vector: Any) -> None:
+        """Buffers a document's vector; None removes it. Raises DocumentNotFound."""
+        self._check_writable()
+        codec, found, seq = self._vector_place(index, id)
+        if vector is None and self.stored_vector(found, seq) is None:
+            return
+        _, _, raw = await self._existing(id, "set the vector of")
+        self._set_vector(index, codec, seq, vector, codec.decode(raw))
+
+    def _vector_place(self, index: VectorIndex, id: str) -> tuple[TableCodec, IndexCodec, int]:
+        codec, found = self.host.catalog.index(index)
+        owner, seq = self.host.catalog.locate(id)
+        if owner is not codec:
+            raise DefinitionError(f"{index!r} holds vectors of table {codec.name!r}, {id!r} is of {owner.name!r}")
+        return codec, found, seq
+
+    def _set_vector(self, index: Index, codec: TableCodec, seq: int, vector: Any, document: Any) -> None:
+        owner, found = self.host.catalog.index(index)
+        if owner is not codec or not isinstance(index, VectorIndex):
+            raise DefinitionError(f"{index!r} is no vector index of table {codec.name!r}")
+        value = None if vector is None else checked(vector, index.dims, repr(index))
+        self.pending_vectors[found.number, seq] = PendingVector(
+            found, codec.number, value, found.filter_parts(document)
+        )
+        self.version += 1
+
+    # Nesting
+
+    def mark(self) -> Mark:
+        """The buffered writes so far, for `undo_to`."""
+        return dict(self.pending), dict(self.pending_vectors)
+
+    def undo_to(self, mark: Mark) -> None:
+        """Drops the writes since `mark`."""
+        self.pending, self.pending_vectors = mark
+        self.version += 1
+
+    # The outcome
+
+    @property
+    def wrote(self) -> bool:
+        """Whether there is anything to commit."""
+        return bool(self.pending or self.pending_vectors)
+
+    def effects(self, ts: int, request: Request | None) -> Effects:
+        """What the commit of this transaction stores, publishes and changes in memory."""
+        found = Effects(Batch(ts, request=request), Touched(), [])
+        for write in self.pending.values():
+            if write.raw is not None or write.before is not None:
+                found.add_document(write)
+        for codec in {write.codec.number: write.codec for write in self.pending.values()}.values():
+            for index in codec.vectors:
+                self._refilter(codec, index, found)
+        for (_, seq), vector in self.pending_vectors.items():
+            write = self.pending.get((vector.table, seq))
+            changed = write is not None and write.raw is not None
+            filters = vector.index.filter_parts(write.document) if write is not None and changed else vector.filters
+            found.add_vector(vector.index.number, seq, vector.vector, filters)
+            found.touched.points.add((vector.table, seq))
+        return found
+
+    def _refilter(self, codec: TableCodec, index: IndexCodec, found: Effects) -> None:
+        """A document whose filter fields change takes its vector along, under the new values."""
+        if not index.filters:
+            return
+        for write in self.pending.values():
+            key = (index.number, write.seq)
+            if write.codec is not codec or write.raw is None or write.before is None or key in self.pending_vectors:
+                continue
+            filters = index.filter_parts(write.document)
+            vector = self.host.vectors.table(index.number).vector(write.seq, self.snapshot.ts)
+            if vector is not None and filters != index.filter_parts(write.former):
+                found.changes.append(VectorChange(index.number, write.seq, vector, filters))
+                found.touched.searches.add(index.number)
+
+
+@dataclass(slots=True)
+class Effects:
+    """The batch for the storage, what it touches, and the vectors' change in memory."""
+
+    batch: Batch
+    touched: Touched
+    changes: list[VectorChange]
+
+    def add_document(self, write: Pending) -> None:
+        """Adds one document's change with its index rows."""
+        codec = write.codec
+        rows: list[IndexWrite] = []
+        self.touched.add_document(codec.number, write.seq)
+        for place, index in enumerate(codec.ranges):
+            before = write.former_keys[place] if write.before is not None else None
+            after = write.keys[place] if write.raw is not None else None
+            self.touched.add_keys(index.number, before, after)
+            if before != after:
+                rows.append(IndexWrite(index.number, before and before.full, after and after.full))
+        texts: list[TextWrite] = []
+        for index in codec.texts:
+            was = None if write.before is None else index.source(write.former)
+            now = None if write.raw is None else index.source(write.document)
+            self.touched.searches.add(index.number)
+            if was != now:
+                texts.append(TextWrite(index.number, None if write.raw is None else index.text(write.document)))
+        self.batch.writes.append(Write(codec.number, write.seq, write.raw, write.before, rows, texts))
+
+    def add_vector(self, number: int, seq: int, vector: NDArray[np.float32] | None, filters: tuple[bytes, ...]) -> None:
+        """Adds one vector's change."""
+        raw = None if vector is None else vector.astype("<f4").tobytes()
+        self.batch.vectors.append(VectorWrite(number, GENERATION, seq, raw))
+        self.changes.append(VectorChange(number, seq, vector, filters))
+        self.touched.searches.add(number)

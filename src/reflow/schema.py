@@ -1,0 +1,410 @@
+"""Tables, objects and indexes: what an application stores, as typed classes.
+
+A table is a msgspec Struct. The name under which a field is stored is the name that clients see; Python's name is a
+view of it, fixed per class by `rename`.
+"""
+
+from __future__ import annotations
+
+import keyword
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Annotated, Any, Generic, Self, TypeVar, cast, dataclass_transform
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from reflow.errors import DefinitionError
+from reflow.limits import DEFAULT
+
+T = TypeVar("T")
+
+ID_FIELD = "_id"
+CREATED_FIELD = "_creationTime"
+INDEX_FIELDS = 16
+FILTER_FIELDS = 16
+
+
+class IdOf:
+    """Marks a string annotation as the id of a table: a table class, a collection, or either's name."""
+
+    __slots__ = ("target",)
+
+    def __init__(self, target: object) -> None:
+        self.target = target
+
+
+if TYPE_CHECKING:
+
+    class Id(str, Generic[T]):
+        """The id of a document of table `T`: a string everywhere, checked against the table where it enters."""
+
+else:
+
+    class Id:
+        """The id of a document of table `T`: a string everywhere, checked against the table where it enters."""
+
+        def __class_getitem__(cls, target: object) -> Any:
+            return Annotated[str, IdOf(target)]
+
+        def __new__(cls, text: str) -> str:
+            return text
+
+
+def camel(name: str) -> str:
+    """`source_id` becomes `sourceId`; a trailing underscore, there to avoid a keyword, goes."""
+    head, *rest = name.rstrip("_").split("_") if name.strip("_") else [name]
+    return head + "".join(part[:1].upper() + part[1:] for part in rest)
+
+
+def plain(name: str) -> str:
+    """Python's own name; only the underscore that avoids a keyword goes (`from_` is stored as `from`)."""
+    stripped = name[:-1]
+    return stripped if name.endswith("_") and keyword.iskeyword(stripped) else name
+
+
+RENAMES: Mapping[str, Callable[[str], str]] = {"camel": camel, "none": plain}
+
+
+def renamer(rename: str | None) -> Callable[[str], str]:
+    """The function behind a `rename` setting. Raises DefinitionError for an unknown one."""
+    try:
+        return RENAMES[rename or "none"]
+    except KeyError:
+        raise DefinitionError(f"rename={rename!r} is unknown; use one of {sorted(RENAMES)}") from None
+
+
+def missing() -> Any:
+    """Default of a field that may be absent: `None` in Python, not there at all (rather than null) on the wire."""
+    return _MISSING
+
+
+class _Missing:
+    """The type of `missing()`'s marker; the metaclass replaces it by a default of None that is not written."""
+
+
+_MISSING = _Missing()
+
+
+class Index:
+    """A range index over one or more fields, in Convex's order; creation time breaks ties.
+
+    The fields are named as in Python; a dot reaches into an object (`"state.kind"`). An index serves equality on a
+    prefix of its fields and then one range.
+    """
+
+    kind = "range"
+
+    def __init__(self, *fields: str) -> None:
+        if not 1 <= len(fields) <= INDEX_FIELDS or len(set(fields)) != len(fields):
+            raise DefinitionError(f"an index takes 1 to {INDEX_FIELDS} different fields, got {fields!r}")
+        self.fields = fields
+        self.name = ""
+        self.table: Tabular | None = None
+
+    @property
+    def all_fields(self) -> tuple[str, ...]:
+        """Every field that the index looks at."""
+        return self.fields
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What makes two definitions different: a change rebuilds the index."""
+        return {"kind": self.kind, "fields": list(self.fields)}
+
+    def bind(self, table: Tabular, name: str) -> None:
+        """Gives the index its name and table; called once, when the table is defined."""
+        if self.table is not None:
+            raise DefinitionError(f"index {name!r} of {table!r} is already {self!r}; define one Index per table")
+        self.name, self.table = name, table
+
+    def __repr__(self) -> str:
+        owner = spec_of(self.table).name if self.table is not None else "?"
+        return f"{owner}.{self.name or '?'}"
+
+
+class TextIndex(Index):
+    """A full-text index over one string field: BM25, words stemmed for English, the last word also as a prefix.
+
+    `filters` are fields that a search can demand to be equal to a value.
+    """
+
+    kind = "text"
+
+    def __init__(self, field: str, *, filters: tuple[str, ...] = ()) -> None:
+        super().__init__(field)
+        self.filters = _checked_filters(filters)
+
+    @property
+    def all_fields(self) -> tuple[str, ...]:
+        return (*self.fields, *self.filters)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        return super().settings | {"filters": list(self.filters)}
+
+
+class VectorIndex(Index):
+    """A vector index: one float32 vector of `dims` numbers per document, compared by cosine similarity.
+
+    The vectors belong to the index, not to the document: see `ctx.db.insert(..., vectors=...)` and
+    `ctx.db.set_vector`. `filters` are fields that a search can demand to be equal to a value (or to one of several).
+    """
+
+    kind = "vector"
+
+    def __init__(self, *, dims: int, filters: tuple[str, ...] = ()) -> None:
+        if not 1 <= dims <= DEFAULT.vector_dims:
+            raise DefinitionError(f"dims must be 1 to {DEFAULT.vector_dims}, got {dims}")
+        super().__init__("_")
+        self.fields = ()
+        self.dims = dims
+        self.filters = _checked_filters(filters)
+
+    @property
+    def all_fields(self) -> tuple[str, ...]:
+        return self.filters
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        return {"kind": self.kind, "dims": self.dims, "filters": list(self.filters)}
+
+
+def _checked_filters(filters: tuple[str, ...]) -> tuple[str, ...]:
+    if isinstance(filters, str):
+        raise DefinitionError(f'filters takes a tuple of field names: filters=("{filters}",)')
+    if len(filters) > FILTER_FIELDS:
+        raise DefinitionError(f"an index takes at most {FILTER_FIELDS} filter fields, got {len(filters)}")
+    return tuple(filters)
+
+
+class TableSpec:
+    """What the engine needs to know of a table: its name, document type, fields and indexes.
+
+    `fields` maps Python names to stored names. `document` is None for a schemaless collection.
+    """
+
+    __slots__ = ("absent", "document", "fields", "indexes", "name", "searches", "vectors")
+
+    def __init__(
+        self,
+        name: str,
+        document: type[Table] | None,
+        fields: Mapping[str, str],
+        absent: frozenset[str],
+        indexes: Mapping[str, Index],
+    ) -> None:
+        self.name = name
+        self.document = document
+        self.fields = fields
+        self.absent = absent
+        self.indexes = {key: index for key, index in indexes.items() if index.kind == "range"}
+        self.searches = {key: index for key, index in indexes.items() if isinstance(index, TextIndex)}
+        self.vectors = {key: index for key, index in indexes.items() if isinstance(index, VectorIndex)}
+
+    @property
+    def all_indexes(self) -> Iterator[Index]:
+        """Range, text and vector indexes."""
+        yield from self.indexes.values()
+        yield from self.searches.values()
+        yield from self.vectors.values()
+
+
+class ObjectMeta(msgspec.StructMeta):
+    """Settings that all stored classes share: keyword arguments, no unknown fields, renamed and absent fields.
+
+    `system` is for reflow's own tables, whose names start with an underscore.
+    """
+
+    def __new__(
+        mcls,
+        name: str,
+        bases: tuple[type, ...],
+        namespace: dict[str, Any],
+        *,
+        table: str | None = None,
+        rename: str | None = None,
+        system: bool = False,
+        **options: Any,
+    ) -> type:
+        inherited = next((base.__rename__ for base in bases if isinstance(base, ObjectMeta)), None)
+        chosen = rename if rename is not None else inherited
+        renamer(chosen)
+        indexes = {key: value for key, value in namespace.items() if isinstance(value, Index)}
+        absent = _rewrite_defaults(namespace)
+        options = {"kw_only": True, "forbid_unknown_fields": True, "omit_defaults": True} | options
+        cls = cast(Any, super().__new__(mcls, name, bases, namespace, rename=renamer(chosen), **options))
+        cls.__rename__ = chosen
+        for base in bases:
+            absent = absent | getattr(base, "__absent__", frozenset())
+        cls.__absent__ = absent
+        _check_field_names(cls)
+        if issubclass(cls, globals().get("Table", ())):
+            _define_table(cls, table, indexes, system)
+        elif table is not None or indexes:
+            raise DefinitionError(f"{name} is no rf.Table: table= and indexes belong to tables")
+        return cls
+
+    __rename__: str | None
+    __absent__: frozenset[str]
+
+    @property
+    def table_spec(cls) -> TableSpec:
+        """The table's description. Raises DefinitionError for a class without `table=`."""
+        spec = cls.__dict__.get("__spec__")
+        if spec is None:
+            raise DefinitionError(f'{cls.__name__} names no table: write class {cls.__name__}(..., table="...")')
+        return spec
+
+
+def _rewrite_defaults(namespace: dict[str, Any]) -> frozenset[str]:
+    """Makes msgspec write every default but `missing()`'s: it leaves out what *is* the default object.
+
+    So a plain default becomes a factory of that value, and `missing()` becomes None. Returns the latter's names.
+    """
+    absent: set[str] = set()
+    for name in namespace.get("__annotations__", {}):
+        if name not in namespace or name in (ID_FIELD, CREATED_FIELD):
+            continue
+        value = namespace[name]
+        if isinstance(value, _Missing):
+            namespace[name] = None
+            absent.add(name)
+        elif isinstance(value, list | dict | set | bytearray):
+            if value:
+                raise DefinitionError(f"the default of {name!r} is shared by all documents: it must be empty")
+            namespace[name] = msgspec.field(default_factory=_factory(type(cast(object, value))))
+        else:
+            namespace[name] = msgspec.field(default_factory=_constant(value))
+    return frozenset(absent)
+
+
+def _factory(kind: Callable[[], object]) -> Callable[[], object]:
+    return lambda: kind()
+
+
+def _constant(value: object) -> Callable[[], object]:
+    return lambda: value
+
+
+def _check_field_names(cls: Any) -> None:
+    names = tuple(zip(cls.__struct_fields__, cls.__struct_encode_fields__, strict=True))
+    seen: dict[str, str] = {}
+    for python, stored in names:
+        if stored in seen:
+            raise DefinitionError(
+                f"{cls.__name__}: fields {seen[stored]!r} and {python!r} are both stored as {stored!r}"
+            )
+        seen[stored] = python
+        if python in (ID_FIELD, CREATED_FIELD):
+            continue
+        if stored.startswith(("_", "$")) or not stored.isascii() or not stored.isprintable():
+            raise DefinitionError(f"{cls.__name__}: a field can't be stored as {stored!r}; names start with a letter")
+
+
+def _define_table(cls: Any, table: str | None, indexes: dict[str, Index], system: bool) -> None:
+    if table is None:
+        if indexes:
+            raise DefinitionError(f"{cls.__name__} has indexes but no table name: add table=")
+        return
+    check_table_name(table[1:] if system else table)
+    fields = {
+        python: stored
+        for python, stored in zip(cls.__struct_fields__, cls.__struct_encode_fields__, strict=True)
+        if python not in (ID_FIELD, CREATED_FIELD)
+    }
+    for name in ("id", "created"):
+        if name in fields:
+            raise DefinitionError(f"{cls.__name__}: {name!r} is there on every document; name the field otherwise")
+    for name, index in indexes.items():
+        for field in index.all_fields:
+            if field.partition(".")[0] not in fields:
+                raise DefinitionError(
+                    f"{cls.__name__}.{name} indexes {field!r}, which is no field of {table!r}; it has {sorted(fields)}"
+                )
+        index.bind(cls, name)
+    cls.__spec__ = TableSpec(table, cls, fields, cls.__absent__, indexes)
+
+
+def check_table_name(name: str) -> None:
+    """Raises DefinitionError unless `name` is a letter followed by letters, digits and underscores (at most 64)."""
+    if not (name.isascii() and name.isidentifier() and name[0].isalpha() and len(name) <= 64):
+        raise DefinitionError(f"{name!r} can't name a table: use a letter, then letters, digits and underscores")
+
+
+@dataclass_transform(kw_only_default=True, field_specifiers=(msgspec.field, missing))
+class _Transform(ObjectMeta):
+    """Tells type checkers that stored classes take their fields as keyword arguments."""
+
+
+class Object(msgspec.Struct, metaclass=_Transform):
+    """A structured value inside documents, arguments and results; `rename="camel"` is inherited."""
+
+
+class Table(Object):
+    """Base of all document types. A class with `table="name"` is a table; one without is a base for others.
+
+    `id` and `created` (milliseconds since 1970; on the wire `_id` and `_creationTime`) are there once the document is
+    stored; before that they raise AttributeError.
+    """
+
+    _creationTime: float | UnsetType = UNSET
+    _id: str | UnsetType = UNSET
+
+    @property
+    def id(self) -> Id[Self]:
+        """The document's id. Raises AttributeError before it is inserted."""
+        if self._id is UNSET:
+            raise AttributeError(f"this {type(self).__name__} has no id yet: ctx.db.insert gives it one")
+        return cast("Id[Self]", self._id)
+
+    @property
+    def created(self) -> float:
+        """When the document was inserted, in milliseconds since 1970. Raises AttributeError before that."""
+        if self._creationTime is UNSET:
+            raise AttributeError(f"this {type(self).__name__} is not stored yet: ctx.db.insert sets its time")
+        return cast(float, self._creationTime)
+
+
+class Collection:
+    """A schemaless table: its documents are plain dicts with `_id` and `_creationTime`. Made by `collection`."""
+
+    def __init__(self, name: str, indexes: Mapping[str, Index]) -> None:
+        check_table_name(name)
+        fields: dict[str, str] = {}
+        for key, index in indexes.items():
+            index.bind(self, key)
+            for field in index.all_fields:
+                if field.startswith(("_", "$")) or not field:
+                    raise DefinitionError(f"collection {name!r}: a field can't be named {field!r}")
+                fields[field] = field
+        self.table_spec = TableSpec(name, None, fields, frozenset(), indexes)
+
+    def __getattr__(self, name: str) -> Index:
+        spec: TableSpec = self.__dict__.get("table_spec", _NO_SPEC)
+        for index in spec.all_indexes:
+            if index.name == name:
+                return index
+        raise AttributeError(f"collection {spec.name!r} has no index {name!r}")
+
+    def __repr__(self) -> str:
+        return f"collection({self.table_spec.name!r})"
+
+
+_NO_SPEC = TableSpec("?", None, {}, frozenset(), {})
+
+
+def collection(name: str, **indexes: Index) -> Collection:
+    """A schemaless table: `logs = rf.collection("logs", by_level=rf.Index("level"))`."""
+    return Collection(name, indexes)
+
+
+Tabular = type[Table] | Collection
+"""What can name a table in an application."""
+
+
+def spec_of(table: Tabular) -> TableSpec:
+    """The description of a table class or collection. Raises DefinitionError for anything else."""
+    spec = getattr(table, "table_spec", None)
+    if not isinstance(spec, TableSpec):
+        raise DefinitionError(f"{table!r} is neither a table class nor a collection")
+    return spec

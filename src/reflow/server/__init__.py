@@ -1,0 +1,1 @@
+"""The doors: the sync protocol, the HTTP function API, static pages."""
