@@ -12,7 +12,7 @@ from typing import Any, Final, TypeVar, cast
 import msgspec
 from msgspec import inspect
 
-from reflow.encoding import EXACT, Int64, check, check_names, excess, is_ordinary
+from reflow.encoding import EXACT, LONG, Int64, check, check_names, excess, is_ordinary, is_uniform
 from reflow.errors import InvalidValue
 from reflow.limits import DEFAULT
 
@@ -146,7 +146,7 @@ def _as_float(value: int) -> float:
 def _revive_list(items: list[Any], depth: int) -> list[Any]:
     if depth > _NESTING or len(items) > _ITEMS:
         raise _Refused(excess(depth, len(items), "items"))
-    if items and type(items[0]) is float and _all_floats(items):
+    if len(items) >= LONG and is_uniform(items):
         return items
     index = 0
     try:
@@ -158,14 +158,6 @@ def _revive_list(items: list[Any], depth: int) -> list[Any]:
         refused.path.append(f"[{index}]")
         raise
     return items
-
-
-def _all_floats(items: list[Any]) -> bool:
-    try:
-        msgspec.convert(items, list[float])
-    except msgspec.ValidationError:
-        return False
-    return True
 
 
 def _revive_dict(fields: dict[str, Any], depth: int) -> Any:

@@ -14,12 +14,11 @@ from typing import Any, cast
 import msgspec
 
 from reflow.decoding import decode, decoder_for
-from reflow.encoding import EXACT, Int64, encode, walker_for
+from reflow.encoding import EXACT, Int64, encode, is_ordinary, walker_for
 from reflow.errors import InvalidValue
 
 __all__ = [
     "Int64",
-    "InvalidValue",
     "canonical",
     "decode",
     "decoder_for",
@@ -53,8 +52,7 @@ def _with_ints(value: Any) -> Any:
     """Replace the integral floats within ±2**53 of a parsed value, in place."""
     tp = cast("type[Any]", type(value))
     if tp is float:
-        # -0.0 is another value than 0
-        return int(value) if value.is_integer() and -EXACT <= value <= EXACT and value else value
+        return int(value) if value.is_integer() and -EXACT <= value <= EXACT and is_ordinary(value) else value
     if tp is list:
         value[:] = map(_with_ints, value)
     elif tp is dict:

@@ -210,6 +210,7 @@ CYCLE.append(CYCLE)
 REFUSED: list[tuple[object, str]] = [
     (2**53 + 1, r"outside ±2\*\*53.*rf\.Int64"),
     ([1, -(2**53) - 1], r"at `\$\[1\]`"),
+    ([1.0] * 20 + [2**53 + 1], r"outside ±2\*\*53.*at `\$\[20\]`"),
     ([1.0] * 20 + [2**60], r"outside ±2\*\*53.*at `\$\[20\]`"),
     ([1] * 20 + [2**60], r"outside ±2\*\*53.*at `\$\[20\]`"),
     (Outer("x", 2**60), r"outside.*at `\$\.count`"),
@@ -303,6 +304,9 @@ def test_special_forms_become_python_values() -> None:
 def test_big_integers_of_javascript_are_floats() -> None:
     assert decode(b"100000000000000000000") == 1e20
     assert type(decode(b"[9007199254740993]")[0]) is float
+    for usual in (b"0.5", b"1", b'"a"'):
+        last = decode(b"[" + (usual + b",") * 20 + b"9007199254740993]")[-1]
+        assert type(last) is float
     assert decode(b"[9007199254740992,-9007199254740992]") == [2**53, -(2**53)]
     assert decoder_for(float)(b"100000000000000000000") == 1e20
     assert decoder_for(dict[str, Any])(b'{"a":100000000000000000000}') == {"a": 1e20}
@@ -514,6 +518,7 @@ def test_plain_json_loses_what_json_lacks() -> None:
         (b'[{"y":[1.0,{"x":2.0}]}]', b'[{"y":[1,{"x":2}]}]'),
         (b'{"t":"\\u00e9"}', '{"t":"é"}'.encode()),
         (b"1E2", b"100"),
+        (b"0.0", b"0"),
         (b'{"x":{"$integer":"AQAAAAAAAAA="}}', b'{"x": {"$integer": "AQAAAAAAAAA="}}'),
     ],
 )
