@@ -64,7 +64,7 @@ async def watch(ctx: rf.QueryCtx, id: rf.Id[Counter]) -> Counter | None:
 @bench.query
 async def count(ctx: rf.QueryCtx, city: str) -> int:
     """How many people live in a city."""
-    return await ctx.db.query(Person).using(Person.by_city).eq(city).count()
+    return await ctx.db.query(Person).using(Person.by_city, city=city).count()
 
 
 app = rf.App(modules=[bench])
