@@ -137,8 +137,16 @@ class BaseCtx:
 
     def __init__(self, run: FunctionRun) -> None:
         self._run = run
-        self.auth = Auth(run)
-        self.env = Environment(run)
+
+    @property
+    def auth(self) -> Auth:
+        """Who calls."""
+        return Auth(self._run)
+
+    @property
+    def env(self) -> Environment:
+        """The deployment's settings."""
+        return Environment(self._run)
 
     def log(self, *parts: object, level: Level = "LOG") -> None:
         """Writes a line to the function log, which `reflow dev` shows. Clients never see it."""
@@ -180,7 +188,11 @@ class MutationCtx(TransactionCtx):
     def __init__(self, run: FunctionRun, db: DatabaseWriter) -> None:
         super().__init__(run)
         self.db = db
-        self.scheduler = Scheduler(run)
+
+    @property
+    def scheduler(self) -> Scheduler:
+        """Runs functions later, if this mutation commits."""
+        return Scheduler(self._run)
 
     async def run_mutation(self, function: MutationFunction[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Runs a mutation inside this transaction; when it raises, its own writes are undone."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Any, Generic, Literal, Protocol, Self, overload
 
+import msgspec
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from typing_extensions import TypeVar
@@ -70,16 +70,14 @@ class PaginationOptions(Object, rename="camel"):
     id: int | None = missing()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bound:
+class Bound(msgspec.Struct, frozen=True, kw_only=True):
     """One end of a range on an index field."""
 
     value: Any
     inclusive: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RangeRequest:
+class RangeRequest(msgspec.Struct, frozen=True, kw_only=True):
     """What a query reads: an index (None: creation order), equal leading fields, a range on the next, a direction."""
 
     table: TableSpec
@@ -217,7 +215,7 @@ class Query(Generic[D]):
         return self._with(**{end: bound})
 
     def _with(self, **changes: Any) -> Self:
-        return type(self)(self._tx, replace(self._request, **changes))
+        return type(self)(self._tx, msgspec.structs.replace(self._request, **changes))
 
 
 class DatabaseReader:
@@ -322,7 +320,7 @@ class DatabaseWriter(DatabaseReader):
         await self._tx.delete(tuple(ids))
 
     async def set_vector(self, index: VectorIndex, id: Id[Any], vector: ArrayLike) -> None:
-        """Sets the vector of a document, shape (dims,). Raises InvalidValue for other shapes and for NaN or infinity."""
+        """Sets the vector of a document, shape (dims,). Raises InvalidValue for other shapes, NaN and infinity."""
         await self._tx.set_vector(index, id, vector)
 
     async def delete_vector(self, index: VectorIndex, id: Id[Any]) -> None:

@@ -12,7 +12,7 @@ from typing import Any, Final, TypeVar, cast
 import msgspec
 from msgspec import inspect
 
-from reflow.encoding import EXACT, LONG, Int64, check, check_names, excess, is_ordinary, is_uniform
+from reflow.encoding import EXACT, LONG, Int64, check_names, excess, is_ordinary, is_uniform, walk
 from reflow.errors import InvalidValue
 from reflow.limits import DEFAULT
 
@@ -79,7 +79,7 @@ def decoder_for(tp: Any, *, trusted: bool = False) -> Callable[[bytes], Any]:
         try:
             value = direct(raw)
             if not (unchecked and (trusted or len(raw) < _SMALL)):
-                check(value)
+                walk(value, 1)  # for its checks; what was decoded needs no swaps
         except (msgspec.MsgspecError, InvalidValue, UnicodeDecodeError, RecursionError):
             return slow(raw)  # an integral float for an int, or an error that it words better
         return value

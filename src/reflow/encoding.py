@@ -65,7 +65,7 @@ def encode(value: object) -> bytes:
     items, fields or nesting than the limits allow.
     """
     try:
-        return _json_encode(_walk(value, 1))
+        return _json_encode(walk(value, 1))
     except (InvalidValue, UnicodeEncodeError):
         raise _located(value) from None
     except TypeError:
@@ -89,9 +89,13 @@ def walker_for(tp: type) -> Walker | None:
         return walker
 
 
-def check(value: object) -> None:
-    """Raise `InvalidValue` if `value` is beyond what a Convex value may be: ranges, names, sizes, nesting."""
-    _walk(value, 1)
+def walk(value: Any, depth: int) -> Any:
+    """Walk a value of any class: return it or a copy with special forms, or raise `InvalidValue` if it is none."""
+    try:
+        walker = _WALKERS[type(value)]
+    except KeyError:
+        walker = walker_for(cast("type[Any]", type(value)))
+    return value if walker is None else walker(value, depth)
 
 
 def check_names(names: Collection[str]) -> None:
@@ -130,14 +134,6 @@ def is_ordinary(value: float) -> bool:
 
 
 # Walkers of the built-in classes. The special forms hold bytes, which msgspec writes as base64.
-
-
-def _walk(value: Any, depth: int) -> Any:
-    try:
-        walker = _WALKERS[type(value)]
-    except KeyError:
-        walker = walker_for(cast("type[Any]", type(value)))
-    return value if walker is None else walker(value, depth)
 
 
 def _walk_int(value: int, depth: int) -> int:
@@ -202,9 +198,9 @@ def _walk_list(value: list[Any] | tuple[Any, ...], depth: int) -> object:
     depth += 1
     walker = walker_for(first)
     if walker is None:
-        walked = [item if type(item) is first else _walk(item, depth) for item in value]
+        walked = [item if type(item) is first else walk(item, depth) for item in value]
     else:
-        walked = [walker(item, depth) if type(item) is first else _walk(item, depth) for item in value]
+        walked = [walker(item, depth) if type(item) is first else walk(item, depth) for item in value]
     return value if all(map(is_, walked, value)) else walked
 
 
@@ -218,7 +214,7 @@ def _walk_dict(value: dict[str, Any], depth: int) -> object:
         tp = cast("type[Any]", type(item))
         if tp is str or (tp is int and -EXACT <= item <= EXACT) or (tp is float and item and item - item == 0.0):
             continue  # the usual ones, without a call
-        walked = _walk(item, depth)
+        walked = walk(item, depth)
         if walked is not item:
             if swapped is None:
                 swapped = dict(value)
@@ -240,7 +236,7 @@ def _compiled(tp: type[Any]) -> Walker | None:
     numpy = sys.modules.get("numpy")
     if numpy is not None:
         if issubclass(tp, numpy.generic):
-            return lambda value, depth: _walk(value.item(), depth)
+            return lambda value, depth: walk(value.item(), depth)
         if issubclass(tp, numpy.ndarray):
             return _walk_array
     return _refused
@@ -262,7 +258,7 @@ _SUBCLASSES: tuple[tuple[type, Walker], ...] = (
 
 def _walk_enum(value: Enum, depth: int) -> object:
     plain = value.value
-    walked = _walk(plain, depth)
+    walked = walk(plain, depth)
     return value if walked is plain and isinstance(plain, str | int) else walked  # msgspec writes it by itself
 
 
@@ -302,7 +298,10 @@ def _struct_walker(tp: type[msgspec.Struct]) -> Walker:
     """
     fields = msgspec.structs.fields(tp)
     check_names([field.encode_name for field in fields])
-    lines = ["def walk(value, depth):", f" if depth > {_NESTING}: raise InvalidValue(excess(depth, 0, 'fields'))"]
+    lines = [
+        "def walk_struct(value, depth):",
+        f" if depth > {_NESTING}: raise InvalidValue(excess(depth, 0, 'fields'))",
+    ]
     for number, field in enumerate(fields):
         x, y = f"x{number}", f"y{number}"
         lines.append(f" {y} = {x} = value.{field.name}")
@@ -316,10 +315,10 @@ def _struct_walker(tp: type[msgspec.Struct]) -> Walker:
         "InvalidValue": InvalidValue,
         "excess": excess,
         "swapped": _swapped,
-        "walk_any": _walk,
+        "walk_any": walk,
     }
     exec("\n".join(lines), scope)  # made of attribute names and constants only
-    return scope["walk"]
+    return scope["walk_struct"]
 
 
 _CONDITIONS = {
@@ -373,8 +372,8 @@ def _children(value: object) -> Iterator[tuple[str, str | int, Any]]:
 def _rebuilt(value: object, depth: int) -> object:
     """Walk without the shortcut for long lists: every container is made anew from its walked items."""
     if not isinstance(value, msgspec.Struct | dict | list | tuple):
-        return _walk(value, depth)
-    _walk(value, depth)
+        return walk(value, depth)
+    walk(value, depth)
     items = [(key, _rebuilt(item, depth + 1)) for _, key, item in _children(cast(object, value))]
     if isinstance(value, msgspec.Struct):
         return _swapped(value, cast("list[tuple[str, Any]]", items))

@@ -153,6 +153,12 @@ class MissingExtra(ReflowError, ImportError):
     code = "MissingExtra"
 
 
+class EmbedderError(ReflowError):
+    """An embedder can't do its work: its model is missing or another one, or it is closed."""
+
+    code = "EmbedderError"
+
+
 class AuthenticationError(ReflowError):
     """A token that no provider of this app accepts."""
 

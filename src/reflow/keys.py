@@ -93,7 +93,7 @@ def _str(value: str) -> bytes:
     if "\x00" in value or "\x01" in value:
         value = value.replace("\x01", "\x01\x02").replace("\x00", "\x01\x01")
     try:
-        return f"{_STRING_TAG}{value}\x00".encode()
+        return (_STRING_TAG + value + "\x00").encode()  # not format(), which names the members of an enumeration
     except UnicodeEncodeError:
         raise InvalidValue(f"{value!r:.60} holds a lone surrogate, so it is not valid Unicode") from None
 

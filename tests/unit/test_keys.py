@@ -123,6 +123,10 @@ class Colour(enum.Enum):
     RED = "red"
 
 
+class Field(str, enum.Enum):  # noqa: UP042 - a StrEnum formats as its value, this one does not
+    X = "x"
+
+
 class Point(msgspec.Struct):
     x: int
     y: int | msgspec.UnsetType = msgspec.UNSET
@@ -130,6 +134,8 @@ class Point(msgspec.Struct):
 
 def test_other_classes_have_the_keys_of_what_is_stored() -> None:
     assert encode_part(Colour.RED) == encode_part("red")
+    assert encode_part(Field.X) == encode_part("x")
+    assert encode_part({Field.X: 1}) == encode_part({"x": 1})
     assert encode_part(Point(1)) == encode_part({"x": 1})
     assert encode_part([Point(1, 2)]) == encode_part([{"x": 1, "y": 2}])
 

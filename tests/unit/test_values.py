@@ -84,6 +84,7 @@ ENCODED: list[tuple[object, bytes]] = [
     (OrderedDict(b=1, a=b"x"), b'{"b":1,"a":{"$bytes":"eA=="}}'),
     ([Level.LOW, Grade.TWO, {"level": Level.HIGH}], b'["low",2,{"level":"high"}]'),
     ([Mixed.NUMBER, Mixed.BLOB], b'[2.5,{"$bytes":"eA=="}]'),
+    ({Name("x"): b""}, b'{"x":{"$bytes":""}}'),
     (Name("x"), b'"x"'),
     ([Name("x"), True], b'["x",true]'),
     (np.float64(1.5), b"1.5"),

@@ -7,7 +7,7 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, NamedTuple, Protocol, TypeVar, cast
 
 from reflow import values
 from reflow.context import Identity
@@ -48,8 +48,7 @@ class Entropy(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """How a mutation ended: its result, and the timestamp at which it is visible."""
 
     result: Result
@@ -67,6 +66,8 @@ class Call:
     identity: Identity | None
     request: tuple[str, int] | None
     done: Callable[[Outcome], None]
+    may_replay: bool = True
+    """False where the client can't have sent this request before, so that no answer to it is looked for."""
 
 
 class Engine:
@@ -325,7 +326,7 @@ class Engine:
 
     async def _replayed(self, call: Call, head: Snapshot) -> Step | None:
         """The stored answer of a call that ran before."""
-        if call.request is None and call.function.idempotency is None:
+        if call.function.idempotency is None and not (call.request is not None and call.may_replay):
             return None
         try:
             key = self._request_key(call)
@@ -382,7 +383,7 @@ class Engine:
         return any(commit.touched.overlaps(tx.reads) for commit in self.committer.group)
 
     async def transact(self, work: Callable[[EngineTransaction], Awaitable[T]]) -> T:
-        """Runs reflow's own work in a transaction of its own turn; returns once it is durable. Raises what it raises."""
+        """Runs reflow's own work in a turn and transaction of its own; returns once it is durable."""
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
 
         async def job() -> Step:

@@ -154,7 +154,11 @@ class Watchdog:
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._turn = threading.Lock()
-        self._running: tuple[float, float] | None = None
+        self._turns = 0
+        self._running = 0
+        """The number of the running stretch, 0 where nothing runs."""
+        self._seen = (0, 0.0, 0.0)
+        """The stretch that the thread saw last, and the times when it first did."""
         self._raised = False
         self._thread_id = 0
         self._clock_id: int | None = None
@@ -177,12 +181,13 @@ class Watchdog:
 
     def enter(self) -> None:
         """A function starts or goes on."""
-        self._running = (time.monotonic(), self._cpu())
+        self._turns += 1
+        self._running = self._turns
 
     def leave(self) -> None:
         """The function ended or waits. An interrupt that came too late is taken back."""
         with self._turn:
-            self._running = None
+            self._running = 0
             if self._raised:
                 self._raised = False
                 pythonapi.PyThreadState_SetAsyncExc(c_ulong(self._thread_id), None)
@@ -195,14 +200,17 @@ class Watchdog:
         pause = min(limits.function_cpu_seconds, limits.function_wall_seconds) / 10
         while not self._stop.wait(pause):
             running = self._running
-            if running is None:
+            if running == 0:
+                continue
+            if running != self._seen[0]:
+                self._seen = (running, time.monotonic(), self._cpu())
                 continue
             with self._turn:
-                if self._running is running and self._overdue(running):
+                if self._running == running and self._overdue():
                     self._raised = True
                     pythonapi.PyThreadState_SetAsyncExc(c_ulong(self._thread_id), py_object(FunctionTimeout))
 
-    def _overdue(self, running: tuple[float, float]) -> bool:
-        wall, cpu = running
+    def _overdue(self) -> bool:
+        _, wall, cpu = self._seen
         used = self._cpu() - cpu
         return used > self._limits.function_cpu_seconds or time.monotonic() - wall > self._limits.function_wall_seconds

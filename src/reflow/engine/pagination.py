@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import base64
 import binascii
-from dataclasses import replace
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
+
+from msgspec.structs import replace
 
 from reflow.database import Page, PaginationOptions, RangeRequest
 from reflow.engine.scan import KeyRange, Scan

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from reflow.database import Filter, RangeRequest
 from reflow.engine.documents import IndexCodec, TableCodec, part_of
@@ -18,9 +19,8 @@ if TYPE_CHECKING:
     from reflow.engine.transaction import EngineTransaction, Pending
 
 
-@dataclass(frozen=True, slots=True)
-class KeyRange:
-    """Keys `lower <= key < upper` of one index; `place` is the index's position in its table, None for creation order."""
+class KeyRange(msgspec.Struct, frozen=True):
+    """Keys `lower <= key < upper` of one index: the one at `place` in its table, or creation order (None)."""
 
     codec: TableCodec
     place: int | None

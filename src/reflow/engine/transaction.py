@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -37,8 +38,7 @@ class Host(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Pending:
+class Pending(msgspec.Struct, frozen=True, gc=False):
     """The buffered state of one document; `raw` None is a delete, `before` None an insert."""
 
     codec: TableCodec
@@ -51,8 +51,7 @@ class Pending:
     former_keys: tuple[Key, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class PendingVector:
+class PendingVector(msgspec.Struct, frozen=True, gc=False):
     """The buffered vector of one document, None for a removal. `filters` holds unless the document changes too."""
 
     index: IndexCodec

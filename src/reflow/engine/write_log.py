@@ -6,6 +6,7 @@ from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from reflow.engine.documents import Key
 from reflow.engine.reads import ReadSet
@@ -46,8 +47,7 @@ class Touched:
         return False
 
 
-@dataclass(slots=True, frozen=True)
-class Commit:
+class Commit(NamedTuple):
     """A commit with its timestamp."""
 
     ts: int

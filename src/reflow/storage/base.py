@@ -16,6 +16,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
+import msgspec
+
 TOP = b"\xff"
 """Above every key: no encoded field and no sequence number starts with this byte."""
 
@@ -70,8 +72,7 @@ class VectorWrite(NamedTuple):
     vector: bytes | None
 
 
-@dataclass(frozen=True, slots=True)
-class Write:
+class Write(msgspec.Struct, frozen=True, gc=False):
     """One document's change: `before` is None for an insert, `value` is None for a delete."""
 
     table: int
@@ -82,8 +83,7 @@ class Write:
     text: Sequence[TextWrite] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(msgspec.Struct, frozen=True, gc=False):
     """The stored answer of a client's mutation, so that a replay is answered and not run again."""
 
     session: str
