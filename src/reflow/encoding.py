@@ -114,7 +114,7 @@ def check_names(names: Collection[str]) -> None:
         return
     for name in names:
         if not (name.isascii() and name.isprintable()):
-            raise InvalidValue(f"the field name {name!r:.60} is not printable ASCII: records with free keys are arrays")
+            raise InvalidValue(f"the field name {name!r:.60} is not printable ASCII: keep such keys as values")
         if name.startswith("$"):
             raise InvalidValue(f'the field name {name!r:.60} starts with "$", which is reserved')
         if len(name) > _NAME:
