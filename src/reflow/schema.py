@@ -136,10 +136,12 @@ class TextIndex(Index):
 
     @property
     def all_fields(self) -> tuple[str, ...]:
+        """The text field and the filters."""
         return (*self.fields, *self.filters)
 
     @property
     def settings(self) -> dict[str, Any]:
+        """What makes two definitions different: a change rebuilds the index."""
         return super().settings | {"filters": list(self.filters)}
 
 
@@ -162,10 +164,12 @@ class VectorIndex(Index):
 
     @property
     def all_fields(self) -> tuple[str, ...]:
+        """The filters: the vectors themselves are no field."""
         return self.filters
 
     @property
     def settings(self) -> dict[str, Any]:
+        """What makes two definitions different; the vectors of the former one are dropped."""
         return {"kind": self.kind, "dims": self.dims, "filters": list(self.filters)}
 
 
