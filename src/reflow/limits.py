@@ -76,6 +76,10 @@ class Limits:
     """Vectors that are scanned on the event loop; larger scans run in a thread."""
 
     # Texts and embeddings
+    embed_calls: int = 256
+    """Calls of the local embedder that wait or run; beyond it callers are refused."""
+    embed_job_pieces: int = 256
+    """Word pieces that the local embedder takes from one call before it looks for a question to answer first."""
     split_block_chars: int = 64 << 10
     """Characters that the default splitter is given at once; longer texts are cut at blank lines first."""
 
