@@ -60,6 +60,8 @@ class Change:
     create: bool
     build: list[IndexCodec]
     drop: list[tuple[int, str]]
+    resized: list[tuple[str, int, int]]
+    """Vector indexes whose dims changed: name, former number, former dims."""
 
 
 class Catalog:
@@ -154,6 +156,7 @@ class Catalog:
         reshaped = table.shape != shape
         table.shape = shape
         drop: list[tuple[int, str]] = []
+        resized: list[tuple[str, int, int]] = []
         fresh: set[str] = set()
         wanted = {index.name: index for index in spec.all_indexes}
         for name in list(table.indexes):
@@ -161,6 +164,8 @@ class Catalog:
             old = table.indexes[name]
             if index is None or index.settings != old.settings or (reshaped and index.kind != "vector"):
                 drop.append((old.number, old.settings["kind"]))
+                if index is not None and old.settings["kind"] == index.kind == "vector":
+                    resized.append((name, old.number, old.settings["dims"]))
                 del table.indexes[name]
         for name, index in wanted.items():
             if name not in table.indexes:
@@ -169,10 +174,11 @@ class Catalog:
                 fresh.add(name)
         codec = TableCodec(spec, table.number, {name: i.number for name, i in table.indexes.items()}, self._limits)
         build = [codec.by_name[name] for name in fresh]
-        return Change(codec, reshaped and not create, create, build, drop)
+        return Change(codec, reshaped and not create, create, build, drop, resized)
 
     async def _carry_out(self, change: Change, storage: Storage, progress: Progress | None) -> None:
         codec = change.codec
+        await self._check_dims(change, await storage.head())
         if change.create:
             await storage.create_table(codec.number)
         for number, kind in change.drop:
@@ -190,6 +196,16 @@ class Catalog:
             seen += len(page)
             if progress is not None:
                 progress(codec.name, seen)
+
+    async def _check_dims(self, change: Change, head: Snapshot) -> None:
+        """Vectors of other dimensions are worth too much to be dropped by the way."""
+        for name, number, dims in change.resized:
+            if await head.vectors(number, GENERATION, limit=1):
+                raise SchemaError(
+                    f"vector index {change.codec.name}.{name} holds vectors of {dims} numbers and is now defined with "
+                    "other dims. Nothing was changed. Define an index of another name for the new vectors; the old "
+                    "ones go when their index is removed from the table"
+                )
 
     def _fitting(self, codec: TableCodec, value: bytes) -> Any:
         try:
