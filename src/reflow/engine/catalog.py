@@ -24,6 +24,8 @@ FIRST_INDEX = 1_000_001
 GENERATION = 1
 """The generation of vectors that searches use."""
 
+_LAST_SEQUENCE = (1 << 63) - 1
+
 Progress = Callable[[str, int], None]
 """Told a table's name and how many of its documents were looked at."""
 
@@ -101,7 +103,7 @@ class Catalog:
         """The table and sequence number of a document id. Raises InvalidId."""
         parsed = parse_id(text)
         codec = self.numbers.get(parsed.table)
-        if codec is None:
+        if codec is None or parsed.seq > _LAST_SEQUENCE:
             raise InvalidId(f"{text!r} is an id of no table of this app")
         return codec, parsed.seq
 
@@ -209,7 +211,7 @@ class Catalog:
 
     def _fitting(self, codec: TableCodec, value: bytes) -> Any:
         try:
-            return codec.decode(value)
+            return codec.verify(value)
         except InvalidValue as error:
             found = msgspec.json.decode(value).get("_id")
             raise SchemaError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import types
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from operator import attrgetter
 from typing import Annotated, Any, NamedTuple, Union, cast, get_args, get_origin, get_type_hints
 
@@ -32,16 +33,6 @@ class Key(NamedTuple):
     ends: tuple[int, ...]
 
 
-_SIMPLE = frozenset({str, int, float, bool, type(None), bytes})
-
-
-def part_of(value: Any) -> bytes:
-    """The key part of a field's value as it is in Python."""
-    if value is MISSING or type(value) in _SIMPLE:
-        return encode_part(value)
-    return encode_part(values.decode(values.encode(value)))
-
-
 class IndexCodec:
     """One index of a table, ready to compute keys and parts from documents."""
 
@@ -57,12 +48,12 @@ class IndexCodec:
     def key(self, document: Any, tail: bytes) -> Key:
         """The range key of a document; `tail` is the key of its sequence number."""
         if len(self._getters) == 1:
-            part = part_of(self._getters[0](document))
+            part = encode_part(self._getters[0](document))
             return Key(part + tail, (0, len(part)))
         full = b""
         ends = [0]
         for getter in self._getters:
-            full += part_of(getter(document))
+            full += encode_part(getter(document))
             ends.append(len(full))
         return Key(full + tail, tuple(ends))
 
@@ -77,7 +68,7 @@ class IndexCodec:
 
     def filter_parts(self, document: Any) -> tuple[bytes, ...]:
         """The key parts of the filter fields."""
-        return tuple(part_of(getter(document)) for getter in self.filters.values())
+        return tuple(encode_part(getter(document)) for getter in self.filters.values())
 
 
 def field_getter(spec: TableSpec, field: str) -> Callable[[Any], Any]:
@@ -115,13 +106,19 @@ class TableCodec:
         self._stored = {stored: python for python, stored in spec.fields.items()}
         if spec.document is None:
             self._decode: Callable[[bytes], Any] = values.decode
+            self._decode_stored: Callable[[bytes], Any] = partial(values.decode, trusted=True)
             self._walk: IdWalk | None = None
         else:
             self._decode = values.decoder_for(spec.document)
+            self._decode_stored = values.decoder_for(spec.document, trusted=True)
             self._walk = id_walk(spec.document)
 
     def decode(self, raw: bytes) -> Any:
-        """A fresh document."""
+        """A fresh document from stored bytes."""
+        return self._decode_stored(raw)
+
+    def verify(self, raw: bytes) -> Any:
+        """A document of another version's bytes. Raises InvalidValue where they do not fit this table."""
         return self._decode(raw)
 
     def new(self, document: Any, id: str, created: float, check: IdCheck) -> tuple[bytes, Any]:
@@ -138,7 +135,7 @@ class TableCodec:
 
     def patched(self, raw: bytes, changes: Mapping[str, Any], check: IdCheck) -> tuple[bytes, Any]:
         """Bytes and a checked copy of a stored document with some fields changed. UNSET removes a field."""
-        document = self._decode(raw)
+        document = self._decode_stored(raw)
         for name, value in changes.items():
             if self.spec.document is None:
                 _patch_dict(self.name, document, name, value)
@@ -154,7 +151,7 @@ class TableCodec:
 
     def replaced(self, raw: bytes, document: Any, check: IdCheck) -> tuple[bytes, Any]:
         """Bytes and a checked copy of `document` under the id and time of the stored one."""
-        old = self._decode(raw)
+        old = self._decode_stored(raw)
         if self.spec.document is None:
             return self.new(document, old[ID_FIELD], old[CREATED_FIELD], check)
         return self.new(document, old._id, old._creationTime, check)
@@ -163,6 +160,8 @@ class TableCodec:
         try:
             raw = values.encode(document)
             copy = self._decode(raw)
+            if b"." in raw:
+                raw = values.encode(copy)  # 1.0 given for an int is stored as 1
             if self._walk is not None:
                 self._walk(copy, check)
         except InvalidValue as error:

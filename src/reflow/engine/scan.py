@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from reflow.database import Filter, RangeRequest
-from reflow.engine.documents import IndexCodec, TableCodec, part_of
+from reflow.engine.documents import IndexCodec, TableCodec
 from reflow.errors import DefinitionError
-from reflow.keys import MISSING
+from reflow.keys import MISSING, encode_part
 from reflow.schema import Index, TableSpec
 from reflow.storage.base import TOP, Row, sequence_key
 
@@ -61,7 +61,7 @@ def _place(codecs: Sequence[IndexCodec], index: Index) -> int:
 
 def _part(spec: TableSpec, field: str, value: Any) -> bytes:
     """None means absent where the field may be absent."""
-    return part_of(MISSING if value is None and field in spec.absent else value)
+    return encode_part(MISSING if value is None and field in spec.absent else value)
 
 
 class Scan:

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reflow.database import Hit
-from reflow.engine.documents import IndexCodec, TableCodec, part_of
+from reflow.engine.documents import IndexCodec, TableCodec
 from reflow.errors import DefinitionError, LimitExceeded
+from reflow.keys import encode_part
 from reflow.schema import TextIndex, VectorIndex
 from reflow.search import bm25
 from reflow.search.tokens import query_terms
@@ -109,7 +110,7 @@ def _wanted(index: IndexCodec, filters: Mapping[str, Any]) -> Wanted:
         if name not in columns:
             raise DefinitionError(f"{index.index!r} can't be filtered by {name!r}; its filters are {sorted(columns)}")
         values = value if isinstance(value, list | tuple | set) else [value]
-        wanted[columns[name]] = {part_of(item) for item in values}
+        wanted[columns[name]] = {encode_part(item) for item in values}
     return wanted
 
 
