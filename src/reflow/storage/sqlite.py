@@ -68,6 +68,7 @@ class SqliteStorage:
         self._failed: StorageError | None = None
         self._generations: set[tuple[int, int]] = set()
         self._wal_pages = 0
+        self._checkpoint_at = limits.wal_pages
         self._committing = False
 
     # Opening and closing
@@ -178,9 +179,10 @@ class SqliteStorage:
             return
         try:
             reader.execute("END")
-        except apsw.Error as error:
+        except apsw.Error:
+            # A cursor repeats the error of its last statement, which its caller has met already.
             self._discard(reader)
-            raise translate(error, self._path) from error
+            return
         if len(self._idle) < self._limits.readers:
             self._idle.append(reader)
         else:
@@ -264,7 +266,7 @@ class SqliteStorage:
     def _abort(self, writer: Reader) -> None:
         self._generations.clear()
         if not writer.connection.get_autocommit():
-            writer.execute("ROLLBACK")
+            writer.fresh_execute("ROLLBACK")
 
     # Changes: each runs in the open transaction, and again if a later one fails
 
@@ -359,7 +361,7 @@ class SqliteStorage:
                 self._committing = False
         else:
             self._commit()
-            if self._wal_pages >= self._limits.wal_pages:
+            if self._wal_pages >= self._checkpoint_at:
                 await self._thread.run(self._checkpoint)
 
     def _commit(self) -> None:
@@ -379,25 +381,25 @@ class SqliteStorage:
         self._committed = self._applied
         if self._on_commit is not None:
             self._on_commit("after")
-        if self._full and self._wal_pages >= self._limits.wal_pages:
+        if self._full and self._wal_pages >= self._checkpoint_at:
             self._checkpoint()
 
     def _undo_commit(self, writer: Reader, error: BaseException) -> None:
         """Rolls back a failed COMMIT, also in the write-ahead log.
 
         Its frames may lie there complete, without having reached the disk for sure; a kill would bring them back.
-        Another small commit takes their place.
+        Another small commit takes their place; it has to change a page, or SQLite would write nothing.
         """
         try:
             self._forget_group(writer)
             writer.execute("BEGIN IMMEDIATE")
-            writer.execute(sql.TOUCH)
+            writer.execute(sql.COUNT_FAILED_COMMIT)
             writer.execute("COMMIT")
         except apsw.Error as second:
             error.add_note(f"Writing over the failed commit failed too: {second}.")
             _log.error("%s: a failed commit could not be written over: %s", self._path, second)
             if not writer.connection.get_autocommit():
-                writer.execute("ROLLBACK")
+                writer.fresh_execute("ROLLBACK")
 
     async def rollback(self) -> None:
         try:
@@ -418,16 +420,19 @@ class SqliteStorage:
     def _checkpoint(self) -> None:
         """Folds the write-ahead log into the database; the next commit then starts it anew.
 
-        A failure does not concern the commit, which is durable in the log: the next one tries again.
+        Where readers hold it, or it fails, it is tried again when the log has grown by as much again: the commit is
+        durable in the log, and a log that keeps growing is worth waiting for the readers in the end.
         """
-        late = self._wal_pages >= _RESTART_FACTOR * self._limits.wal_pages
+        pages = self._wal_pages
+        late = pages >= _RESTART_FACTOR * self._limits.wal_pages
         mode = apsw.SQLITE_CHECKPOINT_RESTART if late else apsw.SQLITE_CHECKPOINT_PASSIVE
         try:
-            self._open_writer().connection.wal_checkpoint(mode=mode)
+            in_log, folded = self._open_writer().connection.wal_checkpoint(mode=mode)
+            complete = in_log == folded
         except apsw.Error as error:
-            _log.warning(
-                "%s: the write-ahead log (%d pages) was not folded back: %s", self._path, self._wal_pages, error
-            )
+            complete = False
+            _log.warning("%s: the write-ahead log (%d pages) was not folded back: %s", self._path, pages, error)
+        self._checkpoint_at = self._limits.wal_pages if complete else pages + self._limits.wal_pages
 
 
 def _write_index(execute: Callable[..., Any], seq: int, index: Sequence[IndexWrite], text: Sequence[TextWrite]) -> None:

@@ -28,6 +28,11 @@ class Reader:
         self.execute: Callable[..., Any] = cursor.execute
         self.path = path
 
+    def fresh_execute(self, statement: str) -> None:
+        """Runs a statement on a cursor of its own: one that has failed may repeat its error at the next statement."""
+        cursor: Any = self.connection.cursor()
+        cursor.execute(statement)
+
 
 class SqliteSnapshot:
     """A read transaction of a pooled connection, or the writer's own view. See `reflow.storage.base.Snapshot`."""

@@ -10,7 +10,7 @@ Tables, where <n> is the number of a reflow table or index and <g> a generation 
 | `v_<n>`           | generation                               | which generations a vector index has         |
 | `v_<n>_<g>`       | seq, vector                              | the float32 vectors of one generation        |
 | `log`             | ts, undo                                 | per commit, what it replaced                 |
-| `horizon`         | ts                                       | one row: reads from this timestamp on work   |
+| `horizon`         | ts, failed_commits                       | one row: reads from this timestamp on work   |
 | `requests`        | ts, session, request, result             | answers kept for replays                     |
 | `meta`            | key, value                               | small named values of the engine             |
 
@@ -47,7 +47,7 @@ class PairStatement(dict[tuple[int, int], str]):
 
 FIXED_TABLES = {
     "log": "CREATE TABLE log (ts INTEGER PRIMARY KEY, undo BLOB NOT NULL)",
-    "horizon": "CREATE TABLE horizon (ts INTEGER NOT NULL)",
+    "horizon": "CREATE TABLE horizon (ts INTEGER NOT NULL, failed_commits INTEGER NOT NULL)",
     "requests": "CREATE TABLE requests (ts INTEGER PRIMARY KEY, session TEXT NOT NULL, request INTEGER NOT NULL,"
     " result BLOB NOT NULL, UNIQUE (session, request))",
     "meta": "CREATE TABLE meta (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID",
@@ -124,7 +124,7 @@ NEWEST = "SELECT max(ts) FROM log"
 LOG = "INSERT INTO log VALUES (?, ?)"
 UNDO = "SELECT ts, undo FROM log WHERE ts > ? ORDER BY ts"
 HORIZON = "SELECT ts FROM horizon"
-TOUCH = "UPDATE horizon SET ts = ts"
+COUNT_FAILED_COMMIT = "UPDATE horizon SET failed_commits = failed_commits + 1"
 PRUNE_UNDO_TO = (
     "SELECT max(ts), count(*) FROM"
     " (SELECT ts FROM log WHERE ts <= ? AND ts < (SELECT max(ts) FROM log) ORDER BY ts LIMIT ?)"
