@@ -16,6 +16,8 @@ from reflow.errors import DefinitionError
 from reflow.functions import Function, Module
 from reflow.limits import DEFAULT, Limits
 from reflow.schema import Collection, ObjectMeta, Table, TableSpec, Tabular, spec_of
+from reflow.server.asgi import Doors, Opened
+from reflow.server.http_api import Receive, Scope, Send
 from reflow.storage.base import Storage
 from reflow.storage.lock import DirectoryLock
 from reflow.storage.memory import MemoryStorage
@@ -32,7 +34,11 @@ class App:
 
     Tables are found where the modules' functions are written; `tables` adds those that no function's module names.
     `data` is the directory of the database (default: the environment's REFLOW_DATA, else `.reflow`). `environment` is
-    what `ctx.env` shows (default: the process's environment variables).
+    what `ctx.env` shows (default: the process's environment variables). `pages` is a folder with an index.html, served
+    at "/".
+
+    An app is an ASGI application. Its engine runs between the server's start and stop; where it is mounted in another
+    application, that one's lifespan must be the app's: `FastAPI(lifespan=app.lifespan)`.
     """
 
     def __init__(
@@ -44,6 +50,7 @@ class App:
         durability: Durability = "full",
         limits: Limits = DEFAULT,
         environment: Mapping[str, str] | None = None,
+        pages: str | Path | None = None,
     ) -> None:
         self.modules = tuple(modules)
         self.limits = limits
@@ -54,6 +61,7 @@ class App:
         found = {id(spec): spec for spec in _tables_of(self.functions.values())}
         found.update((id(spec), spec) for spec in map(spec_of, tables))
         self.tables: tuple[TableSpec, ...] = tuple(found.values())
+        self.doors = Doors(self._opened, None if pages is None else Path(pages))
 
     def engine(
         self,
@@ -84,20 +92,37 @@ class App:
         progress: Progress | None = None,
     ) -> AsyncIterator[Backend]:
         """Runs the application in this process over a data directory, which no other process may use meanwhile."""
+        async with self._opened(data, durability, progress) as opened:
+            yield Backend(opened.engine)
+
+    @asynccontextmanager
+    async def _opened(
+        self, data: str | Path | None, durability: Durability | None, progress: Progress | None = None
+    ) -> AsyncIterator[Opened]:
         directory = self.data if data is None else Path(data)
-        with DirectoryLock(directory):
+        with DirectoryLock(directory) as lock:
             storage = SqliteStorage(directory, durability=durability or self.durability, limits=self.limits)
             engine = self.engine(storage)
             await engine.start(progress)
             try:
-                yield Backend(engine)
+                yield Opened(engine=engine, lock=lock)
             finally:
                 await engine.close()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The app as an ASGI application."""
+        await self.doors(scope, receive, send)
+
+    @asynccontextmanager
+    async def lifespan(self, _outer: object = None) -> AsyncIterator[None]:
+        """Runs the app's engine while an application around it runs."""
+        async with self.doors.running():
+            yield
 
     @asynccontextmanager
     async def in_memory(self) -> AsyncIterator[Backend]:
         """Runs the application in this process without a disk; nothing is kept."""
-        engine = self.engine(MemoryStorage())
+        engine = self.engine(MemoryStorage(limits=self.limits))
         await engine.start()
         try:
             yield Backend(engine)
@@ -124,7 +149,7 @@ def _tables_of(functions: Iterable[Function[..., Any]]) -> Iterable[TableSpec]:
             continue
         seen.add(id(names))
         for value in list(names.values()):
-            if isinstance(value, Collection):
-                yield value.table_spec
-            elif isinstance(value, ObjectMeta) and issubclass(value, Table) and "__spec__" in value.__dict__:
+            if isinstance(value, Collection) or (
+                isinstance(value, ObjectMeta) and issubclass(value, Table) and "__spec__" in value.__dict__
+            ):
                 yield value.table_spec

@@ -202,3 +202,12 @@ class DirectoryInUse(StorageError):
     """Another process, or another app in this one, has the data directory open; the message names its URL if it serves."""
 
     code = "DirectoryInUse"
+
+
+# Serving
+
+
+class PortInUse(ReflowError):
+    """Another program listens on the port; the message names it."""
+
+    code = "PortInUse"

@@ -142,10 +142,20 @@ class Limits:
     """Mutations of one connection that wait for their answer."""
     actions_per_socket: int = 1000
     """Actions of one connection that wait for their answer."""
+    client_actions: int = 4096
+    """Actions that run for clients at the same time, over all connections."""
     socket_buffer_bytes: int = 256 << 10
     """Unsent bytes of a connection above which no further transition is computed for it."""
     ping_seconds: float = 15.0
     """Silence after which the server sends a Ping."""
+    pong_seconds: float = 60.0
+    """How long a client may take to answer a ping of the transport before it is taken for gone."""
+    deflate_from_bytes: int = 4 << 10
+    """Frames below this size are sent uncompressed."""
+    deflate_to_bytes: int = 1 << 20
+    """Frames above this size are sent uncompressed: packing them would keep everybody waiting."""
+    shutdown_seconds: float = 5.0
+    """How long requests may go on when the server stops."""
 
 
 DEFAULT = Limits()

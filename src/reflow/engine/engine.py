@@ -21,15 +21,15 @@ from reflow.engine.live import Hub
 from reflow.engine.reads import ReadSet
 from reflow.engine.runner import ActionRun, Failure, Result, TransactionRun, describe
 from reflow.engine.scheduler import Scheduled, Scheduler
-from reflow.engine.transaction import EngineTransaction
-from reflow.engine.write_log import Commit
+from reflow.engine.transaction import Effects, EngineTransaction
+from reflow.engine.write_log import Commit, Touched
 from reflow.errors import FunctionNotFound, InvalidArguments, InvalidValue, OutOfRetention, ReflowError, StorageError
 from reflow.functions import Function
 from reflow.ids import encode_id
 from reflow.limits import DEFAULT, Limits
 from reflow.schema import TableSpec, spec_of
 from reflow.search.vector import VectorStore
-from reflow.storage.base import Request, Snapshot, Storage
+from reflow.storage.base import Batch, Request, Snapshot, Storage
 
 LOG = logging.getLogger("reflow.engine")
 
@@ -95,7 +95,8 @@ class Engine:
         self.catalog = Catalog([*tables, spec_of(Scheduled)], limits)
         self.vectors = VectorStore(limits.scan_inline_rows)
         self.watchdog = Watchdog(limits)
-        self.committer = Committer(storage, clock, limits, self.vectors, self._publish)
+        self._written: list[bytes] = []
+        self.committer = Committer(storage, clock, limits, self.vectors, self._publish, self._written.clear)
         self.hub = Hub(self.committer, clock, limits)
         self.cache = QueryCache(
             self.committer, limits, self._run_entry, self._seconds, self.hub.changed, self.hub.schedule
@@ -105,8 +106,8 @@ class Engine:
         self._last_us = 0
         self._pruned = 0
         self._id_walks: dict[str, list[tuple[str, IdWalk]]] = {}
-        self._written: list[bytes] = []
         self._tasks: set[asyncio.Task[None]] = set()
+        self._closing = False
 
     # Life
 
@@ -120,6 +121,7 @@ class Engine:
             snapshot = await self.storage.snapshot()
             try:
                 await self.catalog.load_vectors(snapshot, self.vectors)
+                self.vectors.start(ts)
             finally:
                 await snapshot.close()
         except BaseException:
@@ -130,7 +132,11 @@ class Engine:
         self.watchdog.start()
         self.committer.start(ts)
         self.hub.start()
-        await self.scheduler.start()
+        try:
+            await self.scheduler.start()
+        except BaseException:
+            await self.close()
+            raise
 
     async def _deploy(self, progress: Progress | None) -> None:
         try:
@@ -144,8 +150,9 @@ class Engine:
     async def close(self) -> None:
         """Stops scheduled work, finishes what is queued, closes the storage."""
         await self.scheduler.close()
-        for task in list(self._tasks):
-            task.cancel()
+        self._closing = True
+        while self._tasks:
+            await asyncio.wait(self._tasks)
         await self.committer.close()
         await self.hub.close()
         self.watchdog.stop()
@@ -161,6 +168,10 @@ class Engine:
         self._last_us = max(self._last_us + 1, self.clock.now_ns() // 1000)
         seq = self._last_us << 12
         return encode_id(table, seq, self.entropy.random_bytes(8)), seq
+
+    def _next_ts(self) -> int:
+        """A commit is not older than its documents, so that ids go on growing after a restart."""
+        return max(self.committer.next_ts(), self._last_us * 1000)
 
     def resolve(self, function: Function[..., Any] | str) -> Function[..., Any]:
         """The function of this app behind a reference, internal ones included. Raises FunctionNotFound."""
@@ -259,7 +270,10 @@ class Engine:
 
     def submit(self, call: Call) -> None:
         """Queues a mutation. `call.done` is called once, after the group's publication. Raises Overloaded."""
+        if self._closing:
+            raise StorageError("the server is shutting down")
         if self.storage.concurrent:
+            self.committer.check_room(len(self._tasks))
             task = asyncio.create_task(self._optimistic(call))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
@@ -294,7 +308,7 @@ class Engine:
         """Applies what a run has written to the open group."""
         ts = tx.snapshot.ts
         if result.failure is None and tx.wrote:
-            ts = self.committer.next_ts()
+            ts = self._next_ts()
             key = self._request_key(call)
             request = None if key is None else Request(*key, ts, cast(bytes, result.value))
             effects = tx.effects(ts, request)
@@ -321,7 +335,10 @@ class Engine:
         if name is None:
             return call.request
         who = call.identity.token_identifier if call.identity is not None else ""
-        value = values.canonical(values.encode(call.function.arguments.decode(call.args)[name])).decode()
+        given = call.function.arguments.decode(call.args)[name]
+        if given is None:
+            return call.request
+        value = values.canonical(values.encode(given)).decode()
         return f"{call.function.path}\n{who}\n{value}", 0
 
     async def _replayed(self, call: Call, head: Snapshot) -> Step | None:
@@ -389,14 +406,15 @@ class Engine:
         async def job() -> Step:
             try:
                 head = await self.committer.head()
+                tx = EngineTransaction(self, head, writable=True)
                 try:
-                    tx = EngineTransaction(self, head, writable=True)
                     value = await work(tx)
                     if tx.wrote:
-                        effects = tx.effects(self.committer.next_ts(), None)
+                        effects = tx.effects(self._next_ts(), None)
                         await self.committer.apply(effects)
                         self._note_scheduled(effects.batch.writes)
                 finally:
+                    tx.finish()
                     await head.close()
             except Exception as error:
                 raised = error
@@ -411,6 +429,23 @@ class Engine:
         self.committer.submit(job)
         return await future
 
+    async def reach(self, ts: int) -> None:
+        """Publishes an empty commit unless `ts` is published. For a time that the clock has passed already."""
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        async def job() -> Step:
+            if self.committer.applied < ts:
+                await self.committer.apply(Effects(Batch(self.committer.next_ts()), Touched(), []))
+
+            def done(_ts: int, error: ReflowError | None) -> None:
+                if not future.done():
+                    future.set_result(None) if error is None else future.set_exception(error)
+
+            return Step(done)
+
+        self.committer.submit(job)
+        await future
+
     # Actions
 
     async def action(self, function: Function[..., Any], args: bytes, identity: Identity | None = None) -> Result:
@@ -424,31 +459,43 @@ class Engine:
         """A group became durable: what is derived from it follows."""
         self.cache.publish(commits)
         if self._written:
-            written, self._written = self._written, []
+            written = list(self._written)
+            self._written.clear()
             self.scheduler.publish(written)
 
     async def prune(self) -> None:
         """Forgets history and stored answers that are older than the limits say."""
         now = self.clock.now_ns()
-        if self._pruned >= self.committer.published:
-            return
         before = min(now - int(self.limits.retention_seconds * 1e9), self.committer.published)
         answers = now - int(self.limits.request_retention_seconds * 1e9)
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if self._pruned >= self.committer.published:
+            return
+        self.committer.log.forget(before)
+        self.vectors.compact(before)
+        while await self._prune_some(before, answers):
+            continue
+        self._pruned = before
+
+    async def _prune_some(self, before: int, answers: int) -> bool:
+        """Removes what one group may; True where more is left. Raises StorageError."""
+        future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
 
         async def job() -> Step:
             self.committer.join()
             try:
-                await self.storage.prune(undo_before=before, requests_before=answers)
+                more = await self.storage.prune(undo_before=before, requests_before=answers)
             except StorageError as error:
-                LOG.error("old history could not be removed: %s", error)
-            return Step(lambda _ts, _error: None if future.done() else future.set_result(None))
+                failed = error
+                return Step(lambda _ts, _error: None if future.done() else future.set_exception(failed))
+
+            def done(_ts: int, error: ReflowError | None) -> None:
+                if not future.done():
+                    future.set_result(more) if error is None else future.set_exception(error)
+
+            return Step(done)
 
         self.committer.submit(job)
-        await future
-        self._pruned = before
-        self.committer.log.forget(before)
-        self.vectors.compact(before)
+        return await future
 
 
 def _argument_walks(function: Function[..., Any]) -> list[tuple[str, IdWalk]]:

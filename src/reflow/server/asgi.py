@@ -1,0 +1,153 @@
+"""All doors of an app as one ASGI application: the sync protocol, the HTTP API, pages, the command line's door."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncGenerator
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from reflow.engine.engine import Engine
+from reflow.errors import DefinitionError, ReflowError
+from reflow.server import local
+from reflow.server.asgi_socket import serve_socket
+from reflow.server.auth import NoProvider, Verifier
+from reflow.server.fast_socket import EXTENSION, FastSocket
+from reflow.server.http_api import HttpApi, Receive, Scope, Send
+from reflow.server.http_errors import HttpError
+from reflow.server.pages import Pages
+from reflow.server.sync import SyncDoor, SyncSocket
+from reflow.storage.lock import DirectoryLock
+
+_SYNC = re.compile(r"/api/(?:[^/]+/)?sync")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Opened:
+    """An open data directory and the engine that runs over it."""
+
+    engine: Engine
+    lock: DirectoryLock
+
+
+class Opens(Protocol):
+    """Opens an app's data directory and starts its engine; the context's end is the engine's."""
+
+    def __call__(self, data: str | Path | None, durability: Any) -> AbstractAsyncContextManager[Opened]: ...
+
+
+class _Running:
+    """The doors of a started engine."""
+
+    def __init__(self, opened: Opened, verifier: Verifier, with_logs: bool) -> None:
+        self.opened = opened
+        self.sync = SyncDoor(opened.engine, verifier, with_logs=with_logs)
+        self.api = HttpApi(opened.engine, verifier, with_logs=with_logs)
+
+
+class Doors:
+    """The ASGI application of an app."""
+
+    def __init__(self, opens: Opens, pages: Path | None, verifier: Verifier | None = None) -> None:
+        self._opens = opens
+        self._pages = Pages(pages)
+        self._verifier = verifier or NoProvider()
+        self._running: _Running | None = None
+        self._token: str | None = None
+
+    @asynccontextmanager
+    async def running(
+        self, data: str | Path | None = None, durability: Any = None, *, with_logs: bool = False
+    ) -> AsyncGenerator[Opened, None]:
+        """Starts the engine and opens the doors; `with_logs` sends log lines to clients. Raises like `App.open`."""
+        if self._running is not None:
+            raise DefinitionError("this app is running already; one process runs it once")
+        async with self._opens(data, durability) as opened:
+            running = self._running = _Running(opened, self._verifier, with_logs)
+            running.sync.start()
+            try:
+                yield opened
+            finally:
+                self._running = self._token = None
+                await running.sync.close()
+
+    def publish(self, opened: Opened, url: str, token: str) -> None:
+        """Writes down where the server is, and lets in who knows the token."""
+        self._token = token
+        opened.lock.publish(url, token)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serves one request, one websocket, or the lifespan of the server."""
+        kind = scope["type"]
+        if kind == "http":
+            await self._http(scope, receive, send)
+        elif kind == "websocket":
+            await self._websocket(scope, receive, send)
+        elif kind == "lifespan":
+            await self._lifespan(receive, send)
+
+    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path = _path(scope)
+        running = self._running
+        if not (path.startswith("/api/") or path == "/version"):
+            await self._pages(path, scope, receive, send)
+        elif running is None:
+            await HttpApi.refuse(scope, send, _not_started())
+        elif path == local.PATH:
+            await running.api.local(self._token, scope, receive, send)
+        else:
+            await running.api(path, scope, receive, send)
+
+    async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        running = self._running
+        if running is None or _SYNC.fullmatch(_path(scope)) is None:
+            # Before it is accepted a websocket can only be refused: clients try again.
+            await send({"type": "websocket.close", "code": 1013, "reason": "not served here, or not started yet"})
+            return
+        extensions: dict[str, Any] = scope.get("extensions") or {}
+        fast: FastSocket | None = extensions.get(EXTENSION)
+        if fast is None:
+            await send({"type": "websocket.accept"})
+            await serve_socket(running.sync, receive, send)
+            return
+        socket = SyncSocket(running.sync, fast)
+        fast.attach(socket, running.opened.engine.limits)
+        try:
+            await send({"type": "websocket.accept"})
+            while (await receive())["type"] != "websocket.disconnect":
+                pass
+        finally:
+            socket.lost()
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        """The server's start and stop are the engine's."""
+        async with AsyncExitStack() as stack:
+            await receive()
+            try:
+                await stack.enter_async_context(self.running())
+            except ReflowError as error:
+                await send({"type": "lifespan.startup.failed", "message": str(error)})
+                return
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+        await send({"type": "lifespan.shutdown.complete"})
+
+
+def _not_started() -> HttpError:
+    return HttpError(
+        503,
+        "NotStarted",
+        "this app is not started: its lifespan must run, as with FastAPI(lifespan=app.lifespan)",
+    )
+
+
+def _path(scope: Scope) -> str:
+    """The path below the place where the app is mounted."""
+    path: str = scope["path"]
+    root: str = scope.get("root_path", "")
+    if root and path.startswith(root):
+        path = path[len(root) :]
+    return path if path.startswith("/") else f"/{path}"

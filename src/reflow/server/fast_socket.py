@@ -1,0 +1,235 @@
+"""uvicorn's websocket protocol with a short way in and out: finished frames leave, plain text frames come in.
+
+The version of uvicorn is pinned, because this is a subclass of one of its protocols.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any, Protocol, cast
+
+from uvicorn.config import Config
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from uvicorn.server import ServerState
+from websockets.extensions.permessage_deflate import PerMessageDeflate, ServerPerMessageDeflateFactory
+from websockets.server import ServerProtocol
+
+from reflow.limits import Limits
+from reflow.server.frames import Frame
+
+try:
+    from websockets.speedups import apply_mask
+except ImportError:  # a platform without the compiled helper
+    from websockets.utils import apply_mask
+
+EXTENSION = "reflow.raw_frames"
+"""The key of the ASGI scope's extensions under which an app finds its FastSocket."""
+
+_PLAIN_TEXT = 0x81
+_CONTROL = 0x08
+_FINAL = 0x80
+_DEFLATE = ServerPerMessageDeflateFactory(server_no_context_takeover=True, client_no_context_takeover=True)
+_LOG = logging.getLogger("uvicorn.error")
+
+
+class Receiver(Protocol):
+    """What takes the messages of a socket."""
+
+    def text(self, raw: bytes) -> None: ...
+    def binary(self) -> None: ...
+    def drained(self) -> None: ...
+
+
+class FastSocket(WebSocketsSansIOProtocol):
+    """Passed to uvicorn as `ws=`. An app that finds it in its scope calls `attach` before it accepts.
+
+    From then on the receiver gets the messages as they arrive, and `receive()` reports only the end. A socket that
+    nobody attaches to behaves as uvicorn's own.
+    """
+
+    def __init__(self, config: Config, server_state: ServerState, app_state: dict[str, Any], _loop: Any = None) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        # A compression context for each socket would cost more memory than all else together.
+        extensions = [_DEFLATE] if config.ws_per_message_deflate else []
+        self.conn = ServerProtocol(extensions=extensions, max_size=config.ws_max_size, logger=_LOG)
+        self._receiver: Receiver | None = None
+        self._limits: Limits | None = None
+        self._partial = bytearray()
+        self._wanted = 0
+        self._fragmented = False
+        self._ended = False
+        self._held = False
+        self._blocked = False
+        self._deflates = False
+
+    # What the app asks
+
+    def attach(self, receiver: Receiver, limits: Limits) -> None:
+        """Gives the messages to `receiver`, and bounds what may be unsent."""
+        self._receiver = receiver
+        self._limits = limits
+        high = limits.socket_buffer_bytes
+        self.transport.set_write_buffer_limits(high=high, low=high // 4)
+        self._deflates = any(
+            isinstance(extension, PerMessageDeflate) and extension.local_max_window_bits == 15
+            for extension in self.conn.extensions
+        )
+
+    def ready(self) -> bool:
+        """False while too much is unsent."""
+        return not self._blocked
+
+    def write(self, frames: Sequence[Frame]) -> None:
+        """Sends frames in one go; after the end of the socket nothing happens."""
+        if self.disconnected or self.close_sent or not self.handshake_complete:
+            return
+        if len(frames) == 1:
+            self.transport.write(self._picked(frames[0]))
+        else:
+            self.transport.write(b"".join([self._picked(frame) for frame in frames]))
+
+    def _picked(self, frame: Frame) -> bytes:
+        if self._deflates:
+            limits = cast(Limits, self._limits)
+            if limits.deflate_from_bytes <= len(frame.raw) <= limits.deflate_to_bytes:
+                return frame.deflated()
+        return frame.raw
+
+    def hold(self, reading: bool) -> None:
+        """Stops reading from the client, or goes on."""
+        self._held = reading
+        self._pace()
+
+    def close(self, code: int, reason: str) -> None:
+        """Sends a close frame and waits a while for the client's."""
+        if self.disconnected or self.close_sent or not self.handshake_complete or self.transport.is_closing():
+            return
+        self.queue.put_nowait({"type": "websocket.disconnect", "code": code, "reason": reason})
+        self.conn.send_close(code, reason)
+        self.transport.write(b"".join(self.conn.data_to_send()))
+        self.close_sent = True
+        self._held = self._blocked = False
+        self._pace()
+        # A client that reads nothing would keep the transport open until its buffer is empty: for ever.
+        self.close_timer = self.loop.call_later(self.close_timeout, self.transport.abort)
+
+    # What the transport says
+
+    def data_received(self, data: bytes) -> None:
+        """Plain text frames go straight to the receiver, all others through the protocol of `websockets`."""
+        if self._receiver is None:
+            super().data_received(data)
+            return
+        if self._partial:
+            self._partial += data
+            if len(self._partial) < self._wanted:
+                return
+            data = bytes(self._partial)
+            self._partial.clear()
+        self._wanted = 0
+        position, end = 0, len(data)
+        while end - position >= 2 and not self._ended:
+            size, start = _measure(data, position, end)
+            if start == 0:
+                break
+            if size > self.config.ws_max_size or not data[position + 1] & 0x80:
+                # `websockets` sees at the header what is wrong, and closes as it should.
+                self._ended = True
+                self._feed(data[position:])
+                return
+            stop = start + size
+            if stop > end:
+                self._wanted = stop - position
+                break
+            self._frame(data, position, start, stop)
+            position = stop
+        if position < end and not self._ended:
+            self._partial += memoryview(data)[position:]
+
+    def _frame(self, data: bytes, position: int, start: int, stop: int) -> None:
+        first = data[position]
+        if first == _PLAIN_TEXT and not self._fragmented and not self.close_sent:
+            cast(Receiver, self._receiver).text(apply_mask(data[start:stop], data[start - 4 : start]))
+            return
+        if not first & _CONTROL:
+            self._fragmented = not first & _FINAL
+        self._feed(data[position:stop])
+
+    def _feed(self, data: bytes) -> None:
+        super().data_received(data)
+        if self.conn.parser_exc is not None:
+            self._ended = True
+
+    def send_receive_event_to_app(self) -> None:
+        """A message that came through `websockets`."""
+        if self._receiver is None:
+            super().send_receive_event_to_app()
+            return
+        data = self.frames[0] if len(self.frames) == 1 else b"".join(self.frames)
+        self.frames = []
+        if self.close_sent:
+            return
+        if self.curr_msg_data_type == "text":
+            self._receiver.text(bytes(data))
+        else:
+            self._receiver.binary()
+
+    def pause_writing(self) -> None:
+        """Too much is unsent."""
+        super().pause_writing()
+        self._blocked = True
+        self._pace()
+
+    def resume_writing(self) -> None:
+        """The buffer is nearly empty again."""
+        super().resume_writing()
+        self._blocked = False
+        self._pace()
+        if self._receiver is not None:
+            self._receiver.drained()
+
+    def _pace(self) -> None:
+        """Who takes no answers asks no questions."""
+        if self._receiver is None or self.disconnected or self.transport.is_closing():
+            return
+        paused = self._held or self._blocked
+        if paused != self.read_paused:
+            self.read_paused = paused
+            if paused:
+                self.transport.pause_reading()
+            else:
+                self.transport.resume_reading()
+
+    def keepalive_timeout(self) -> None:
+        """The client has not answered a ping: what is unsent will never leave."""
+        super().keepalive_timeout()
+        self.transport.abort()
+
+    def shutdown(self) -> None:
+        """The server stops."""
+        super().shutdown()
+        self.loop.call_later(1.0, self.transport.abort)
+
+    def handle_connect(self, event: Any) -> None:
+        """Offers itself to the app."""
+        super().handle_connect(event)
+        if self.response.status_code == 101:
+            cast("dict[str, Any]", self.scope["extensions"])[EXTENSION] = self
+
+
+def _measure(data: bytes, position: int, end: int) -> tuple[int, int]:
+    """Size of the payload and where it starts; start 0: the header is not complete. An unmasked frame starts early."""
+    length = data[position + 1] & 0x7F
+    mask = 4 if data[position + 1] & 0x80 else 0
+    if length < 126:
+        start = position + 2 + mask
+    elif length == 126:
+        start = position + 4 + mask
+        if start <= end:
+            length = int.from_bytes(data[position + 2 : position + 4], "big")
+    else:
+        start = position + 10 + mask
+        if start <= end:
+            length = int.from_bytes(data[position + 2 : position + 10], "big")
+    return (length, start) if start <= end else (0, 0)

@@ -1,0 +1,62 @@
+"""The door for the command line beside a running server: every function, for who can read the data directory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from hmac import compare_digest
+from ipaddress import ip_address
+from typing import Any
+
+from msgspec import Raw, Struct
+
+from reflow.engine.engine import Engine
+from reflow.engine.runner import Result
+from reflow.errors import FunctionNotFound
+from reflow.functions import Kind
+from reflow.server import messages
+from reflow.server.http_errors import HttpError
+
+PATH = "/api/local/run"
+TOKEN_HEADER = b"x-reflow-token"
+
+
+class LocalCall(Struct):
+    """What to run: `{path, args, kind?, format?}`."""
+
+    path: str
+    args: Raw = Raw(b"{}")
+    kind: Kind | None = None
+    format: str = "json"
+
+
+def check_caller(scope: Mapping[str, Any], headers: Mapping[bytes, bytes], token: str | None) -> None:
+    """Raises HttpError unless the caller is on this machine and knows the token of the data directory's lock."""
+    client = scope.get("client")
+    if token is None or (client is not None and not _is_loopback(client[0])):
+        raise HttpError(404, "NotFound", f"there is nothing at {PATH}")
+    if not compare_digest(headers.get(TOKEN_HEADER, b""), token.encode()):
+        raise HttpError(403, "Forbidden", f"{PATH} needs the token that reflow.lock in the data directory holds")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+async def run(engine: Engine, call: LocalCall) -> Result:
+    """Runs any function, internal ones included. Raises HttpError for an unknown one."""
+    path = messages.normal_path(call.path)
+    try:
+        function = engine.resolve(path)
+    except FunctionNotFound as error:
+        raise HttpError(404, error.code, str(error)) from None
+    if call.kind is not None and call.kind != function.kind:
+        raise HttpError(400, "BadRequest", f"{path} is a {function.kind}, not a {call.kind}")
+    args = bytes(call.args)
+    if function.kind == "query":
+        return await engine.query(function, args)
+    if function.kind == "mutation":
+        return (await engine.mutation(function, args)).result
+    return await engine.action(function, args)

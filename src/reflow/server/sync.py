@@ -1,0 +1,380 @@
+"""The sync protocol: one client's socket, from its Connect to its end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Coroutine, Sequence
+from functools import partial
+from typing import Any, Protocol
+
+from reflow.context import Identity
+from reflow.engine.engine import Call, Engine, Outcome
+from reflow.engine.live import AddQuery, Change, ProtocolError, Version, missing_function
+from reflow.engine.runner import Failure, Result
+from reflow.errors import AuthenticationError, LimitExceeded, Overloaded, ReflowError, StorageError
+from reflow.server import frames, messages
+from reflow.server.auth import Verifier
+from reflow.server.frames import Frame, Transitions
+from reflow.server.messages import Action, Authenticate, Connect, ModifyQuerySet, Mutation, arguments, normal_path
+
+LOG = logging.getLogger("reflow.server")
+
+FATAL, GONE, INTERNAL, RESTART = 1008, 1000, 1011, 1012
+_REASON_BYTES = 123
+
+
+class Wire(Protocol):
+    """The transport of one websocket."""
+
+    def ready(self) -> bool:
+        """False while too much is unsent; `SyncSocket.drained` is called afterwards."""
+        ...
+
+    def write(self, frames: Sequence[Frame]) -> None:
+        """Sends frames in one go."""
+        ...
+
+    def hold(self, reading: bool) -> None:
+        """Stops reading from the client, or goes on."""
+        ...
+
+    def close(self, code: int, reason: str) -> None:
+        """Sends what is unsent and a close frame; nothing is received from then on."""
+        ...
+
+
+class SyncDoor:
+    """What all sockets of an app share."""
+
+    def __init__(self, engine: Engine, verifier: Verifier, *, with_logs: bool = False) -> None:
+        self.engine = engine
+        self.verifier = verifier
+        self.with_logs = with_logs
+        self.transitions = Transitions(with_logs)
+        self.sockets: set[SyncSocket] = set()
+        self.tasks: set[asyncio.Task[None]] = set()
+        self._pinging: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begins to send Pings, and to forget transitions after each round."""
+        self.engine.hub.after_round = self.transitions.clear
+        self._pinging = asyncio.create_task(self._ping(), name="reflow-pings")
+
+    async def close(self) -> None:
+        """Closes all sockets so that their clients come back, and cancels their actions."""
+        for socket in list(self.sockets):
+            socket.end(RESTART, "the server is shutting down")
+        tasks = [*self.tasks, *([self._pinging] if self._pinging is not None else [])]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _ping(self) -> None:
+        """Clients take 30 to 60 seconds of silence for a dead server."""
+        ticks = 4
+        while True:
+            await asyncio.sleep(self.engine.limits.ping_seconds / ticks)
+            for socket in list(self.sockets):
+                socket.silence += 1
+                if socket.silence >= ticks:
+                    socket.ping()
+
+
+class SyncSocket:
+    """One client. `text`, `binary`, `drained` and `lost` are called by the transport."""
+
+    __slots__ = (
+        *("_door", "_engine", "_held", "_loop", "_mutating", "_acting", "_pending", "_wire", "closed", "connection"),
+        *("session", "silence", "_turn", "_queue"),
+    )
+
+    def __init__(self, door: SyncDoor, wire: Wire) -> None:
+        self._door = door
+        self._engine = door.engine
+        self._wire = wire
+        self._loop = asyncio.get_running_loop()
+        self.connection = door.engine.hub.connect(self)
+        self.session: str | None = None
+        self.silence = 0
+        self.closed = False
+        self._pending: list[Frame] = []
+        self._mutating = 0
+        self._acting = 0
+        self._held: deque[bytes] | None = None
+        """Messages that wait until a token is verified, or a timestamp reached."""
+        self._turn = False
+        self._queue: deque[Call] = deque()
+        """Where the storage runs mutations side by side: those that wait for the socket's former one."""
+        door.sockets.add(self)
+
+    # What the transport says
+
+    def text(self, raw: bytes) -> None:
+        """A message of the client."""
+        if self.closed:
+            return
+        if self._held is not None:
+            self._held.append(raw)
+            self._wire.hold(True)
+            return
+        try:
+            self._take(raw)
+        except ProtocolError as error:
+            self.refuse(str(error))
+        except LimitExceeded as error:
+            self.refuse(f"{error.code}: {error}")
+        except Exception as error:
+            LOG.exception("a client's message could not be handled; its connection is closed")
+            self.fail(f"InternalServerError: {type(error).__name__}")
+
+    def binary(self) -> None:
+        """A binary frame came."""
+        if not self.closed:
+            self.refuse("BadMessage: binary frames are not part of the sync protocol; send JSON text")
+
+    def drained(self) -> None:
+        """The transport takes frames again."""
+        if not self.closed:
+            self.connection.wake()
+
+    def lost(self) -> None:
+        """The client is gone."""
+        self.closed = True
+        self.connection.close()
+        self._pending.clear()
+        self._held = None
+        self._queue.clear()
+        self._door.sockets.discard(self)
+
+    # What the hub says
+
+    def ready(self) -> bool:
+        """Whether the transport takes another transition."""
+        return self._wire.ready()
+
+    def transition(self, start: Version, end: Version, changes: Sequence[Change]) -> None:
+        """Sends a transition, together with what waits already."""
+        frame = self._door.transitions.frame(start, end, changes)
+        self.silence = 0
+        if self._pending:
+            waiting, self._pending = self._pending, []
+            waiting.append(frame)
+            self._wire.write(waiting)
+        else:
+            self._wire.write((frame,))
+
+    def fail(self, reason: str) -> None:
+        """Closes the socket because of a fault of the server; the client will come back."""
+        self.end(INTERNAL, reason)
+
+    # What leaves
+
+    def send(self, frame: Frame) -> None:
+        """Sends a frame with whatever else is ready in this turn of the loop."""
+        if not self._pending:
+            self._loop.call_soon(self._flush)
+        self._pending.append(frame)
+
+    def _flush(self) -> None:
+        if self._pending and not self.closed:
+            waiting, self._pending = self._pending, []
+            self.silence = 0
+            self._wire.write(waiting)
+
+    def ping(self) -> None:
+        """Shows that the server is there."""
+        if self._wire.ready():
+            self.send(frames.PING)
+
+    def refuse(self, message: str) -> None:
+        """The client broke the protocol: it is told so, and the socket closed."""
+        self.send(frames.fatal_error(message))
+        self.end(FATAL, message.partition(":")[0])
+
+    def end(self, code: int, reason: str) -> None:
+        """Sends what is unsent and closes the socket."""
+        if self.closed:
+            return
+        self._flush()
+        self.lost()
+        self._wire.close(code, reason.encode()[:_REASON_BYTES].decode(errors="ignore"))
+
+    # Messages
+
+    def _take(self, raw: bytes) -> None:
+        message = messages.decode(raw)
+        kind = type(message)
+        if self.session is None:
+            if kind is not Connect:
+                raise ProtocolError(f"BadMessage: the first message must be Connect, not {kind.__name__}")
+            return self._connect(message)  # pyright: ignore[reportArgumentType]
+        if kind is Mutation:
+            self._mutate(message)  # pyright: ignore[reportArgumentType]
+        elif kind is ModifyQuerySet:
+            self._modify(message)  # pyright: ignore[reportArgumentType]
+        elif kind is Action:
+            self._call_action(message)  # pyright: ignore[reportArgumentType]
+        elif kind is Authenticate:
+            self._authenticate(message)  # pyright: ignore[reportArgumentType]
+        elif kind is Connect:
+            raise ProtocolError("BadMessage: a second Connect on the same socket")
+
+    def _connect(self, message: Connect) -> None:
+        self.session = message.session_id
+        if message.max_observed_timestamp is None:
+            return
+        try:
+            seen = frames.decode_timestamp(message.max_observed_timestamp)
+        except ReflowError as error:
+            raise ProtocolError(f"BadMessage: maxObservedTimestamp: {error}") from None
+        if seen > self._engine.committer.published:
+            self._hold(self._reach(seen))
+
+    async def _reach(self, ts: int) -> None:
+        """Takes the server past a timestamp that the client saw before the server lost some of its data.
+
+        Otherwise time would go backwards for the client.
+        """
+        if ts > self._engine.clock.now_ns():
+            return self.fail(
+                "InternalServerError: maxObservedTimestamp is in the future; is this the server that it came from?"
+            )
+        await self._engine.reach(ts)
+
+    def _modify(self, message: ModifyQuerySet) -> None:
+        added: list[AddQuery] = []
+        removed: list[int] = []
+        for change in message.modifications:
+            if isinstance(change, messages.Remove):
+                removed.append(change.query_id)
+                continue
+            path = normal_path(change.udf_path, change.component_path)
+            function = self._engine.public(path, "query")
+            args = arguments(change.args)
+            added.append(AddQuery(change.query_id, messages.shown(path), function, args, change.journal))
+        self.connection.modify(message.base_version, message.new_version, added, removed)
+
+    def _mutate(self, message: Mutation) -> None:
+        limits = self._engine.limits
+        if self._mutating >= limits.mutations_per_socket:
+            text = f"more than limits.mutations_per_socket = {limits.mutations_per_socket} mutations wait already"
+            return self._refuse_call(b"Mutation", message.request_id, Overloaded(f"TooManyConcurrentRequests: {text}"))
+        path = normal_path(message.udf_path, message.component_path)
+        function = self._engine.public(path, "mutation")
+        if function is None:
+            missing = missing_function(messages.shown(path))
+            return self.send(frames.response(b"Mutation", message.request_id, missing, None))
+        request = message.request_id
+        key = (self.session or "", request)
+        done = partial(self._mutated, request)
+        self._mutating += 1
+        call = Call(function, arguments(message.args), self.connection.identity, key, done)
+        if self._turn:
+            self._queue.append(call)
+        else:
+            self._submit(call)
+
+    def _submit(self, call: Call) -> None:
+        self._turn = self._engine.storage.concurrent
+        try:
+            self._engine.submit(call)
+        except StorageError:
+            # Shutting down. No answer: the client asks again after it has come back.
+            self.end(RESTART, "the server is shutting down")
+        except ReflowError as error:
+            call.done(Outcome(Result(None, Failure(str(error), code=error.code)), 0, error))
+
+    def _mutated(self, request_id: int, outcome: Outcome) -> None:
+        """Called with the publication, before any transition can show what the mutation did."""
+        self._mutating -= 1
+        self._turn = False
+        if self.closed:
+            return
+        result = outcome.result
+        lines = frames.log_lines(result) if self._door.with_logs else b"[]"
+        if result.failure is None:
+            # The hub learns of it first, so that its transition leaves in the same write, right after the response.
+            self.connection.owe()
+        self.send(frames.response(b"Mutation", request_id, result, outcome.ts, lines))
+        if self._queue:
+            self._loop.call_soon(self._next)
+
+    def _next(self) -> None:
+        if self._queue and not self._turn:
+            self._submit(self._queue.popleft())
+
+    def _call_action(self, message: Action) -> None:
+        limits = self._engine.limits
+        if self._acting >= limits.actions_per_socket:
+            text = f"more than limits.actions_per_socket = {limits.actions_per_socket} actions run already"
+            return self._refuse_call(b"Action", message.request_id, Overloaded(f"TooManyConcurrentRequests: {text}"))
+        if len(self._door.tasks) >= limits.client_actions:
+            text = f"limits.client_actions = {limits.client_actions} actions run already; try again later"
+            return self._refuse_call(b"Action", message.request_id, Overloaded(f"TooManyConcurrentRequests: {text}"))
+        self._acting += 1
+        self._spawn(self._act(message, self.connection.identity))
+
+    async def _act(self, message: Action, identity: Identity | None) -> None:
+        try:
+            path = normal_path(message.udf_path, message.component_path)
+            function = self._engine.public(path, "action")
+            if function is None:
+                result = missing_function(messages.shown(path))
+            else:
+                result = await self._engine.action(function, arguments(message.args), identity)
+        finally:
+            self._acting -= 1
+        if not self.closed:
+            lines = frames.log_lines(result) if self._door.with_logs else b"[]"
+            self.send(frames.response(b"Action", message.request_id, result, None, lines))
+
+    def _refuse_call(self, kind: bytes, request_id: int, error: ReflowError) -> None:
+        result = Result(None, Failure(str(error), code=error.code))
+        self.send(frames.response(kind, request_id, result, None))
+
+    def _authenticate(self, message: Authenticate) -> None:
+        if message.token_type == "None":
+            self.connection.authenticate(message.base_version, None)
+        elif message.token_type in ("User", "Admin"):
+            self._hold(self._verify(message))
+        else:
+            raise ProtocolError(f"BadMessage: tokenType {message.token_type[:40]!r}: User, Admin or None is meant")
+
+    async def _verify(self, message: Authenticate) -> None:
+        try:
+            token_type = "Admin" if message.token_type == "Admin" else "User"
+            identity = await self._door.verifier.verify(token_type, message.value)
+        except AuthenticationError as error:
+            self.send(frames.auth_error(str(error), message.base_version, attempted=True))
+            return self.end(GONE, "AuthError")
+        try:
+            self.connection.authenticate(message.base_version, identity)
+        except ProtocolError as error:
+            self.refuse(str(error))
+
+    # Work that later messages have to wait for
+
+    def _hold(self, work: Coroutine[Any, Any, None]) -> None:
+        self._held = deque()
+        self._spawn(self._held_back(work))
+
+    async def _held_back(self, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except Exception as error:
+            LOG.exception("a connection is closed")
+            self.fail(f"InternalServerError: {type(error).__name__}")
+        held, self._held = self._held, None
+        while held and not self.closed:
+            if self._held is not None:
+                self._held.extend(held)
+                return
+            self.text(held.popleft())
+        self._wire.hold(False)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(work)
+        self._door.tasks.add(task)
+        task.add_done_callback(self._door.tasks.discard)
