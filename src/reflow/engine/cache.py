@@ -8,6 +8,8 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from reflow import values
 from reflow.context import Identity
 from reflow.engine.commit import Committer
@@ -36,7 +38,7 @@ class Entry:
     """One query with its arguments: the latest result, what it depends on, who subscribes to it."""
 
     __slots__ = (
-        *("args", "expires", "function", "identity", "journal", "key", "personal"),
+        *("args", "due", "expires", "function", "identity", "journal", "key", "personal"),
         *("reads", "result", "running", "shared", "size", "stale_since", "subscribers", "ts"),
     )
 
@@ -54,6 +56,8 @@ class Entry:
         self.ts = 0
         self.stale_since: float = NEVER
         self.expires: float = NEVER
+        self.due: float = NEVER
+        """When the clock outdates it, in seconds since 1970."""
         self.size = 0
         self.subscribers: dict[Connection, set[int]] = {}
         self.running: asyncio.Future[None] | None = None
@@ -89,13 +93,16 @@ class QueryCache:
 
     def find(self, function: Function[..., Any], args: bytes, identity: Identity | None, journal: str | None) -> Entry:
         """The entry of a query, a new one where there is none. `args` is the JSON object as it came."""
-        who = identity.token_identifier if identity is not None else ""
-        key: Key = (function.path, values.canonical(args), who if function.path in self._personal else None, journal)
+        who = _claims(identity) if function.path in self._personal else None
+        key: Key = (function.path, values.canonical(args), who, journal)
         entry = self._entries.get(key)
+        if entry is not None and entry in self._idle and self._now() >= entry.expires:
+            self._forget(entry)
+            entry = None
         if entry is None:
             entry = self._entries[key] = Entry(key, function, args, identity)
             self._rest(entry)
-        elif not entry.subscribers:
+        elif entry in self._idle:
             self._idle.move_to_end(entry)
         return entry
 
@@ -111,16 +118,22 @@ class QueryCache:
             if entry.running is not None:
                 await asyncio.wait([entry.running])
                 continue
-            entry.running = asyncio.get_running_loop().create_future()
-            snapshot = await self._committer.snapshot()
-            try:
-                result = await self.run(entry, snapshot)
-            finally:
-                await snapshot.close()
-                entry.running.set_result(None)
-                entry.running = None
+            result = await self._run_alone(entry)
             if result is not None:
                 return result
+
+    async def _run_alone(self, entry: Entry) -> Result | None:
+        """Runs an entry's query at the published state; who asks meanwhile waits."""
+        running = entry.running = asyncio.get_running_loop().create_future()
+        try:
+            snapshot = await self._committer.snapshot()
+            try:
+                return await self.run(entry, snapshot)
+            finally:
+                await snapshot.close()
+        finally:
+            entry.running = None
+            running.set_result(None)
 
     async def run(self, entry: Entry, snapshot: Snapshot) -> Result | None:
         """Runs an entry's query at a snapshot and keeps the result. None: it turned out personal, find it again."""
@@ -132,7 +145,8 @@ class QueryCache:
             self._forget(entry)
             self._changed(entry)
             return None
-        if snapshot.ts >= entry.ts and not entry.personal:
+        wanted = bool(entry.subscribers) or entry in self._idle
+        if wanted and snapshot.ts >= entry.ts and not entry.personal:
             self._keep(entry, result, reads, snapshot.ts)
         return result
 
@@ -144,8 +158,7 @@ class QueryCache:
         self._subscriptions.register(entry, reads)
         if ts != self._committer.published and self._committer.log.changed_since(ts, reads):
             self._outdate(entry, ts + 1)
-        if reads.clock:
-            entry.expires = self._now() + self._limits.clock_result_seconds
+        entry.expires = self._now() + self._limits.clock_result_seconds if reads.clock else NEVER
         if reads.tick is not None:
             self._scheduled(entry, reads.tick)
         if not entry.subscribers:
@@ -154,14 +167,20 @@ class QueryCache:
                 self._forget(entry)
 
     def _pin(self, entry: Entry, journal: str | None) -> None:
-        """A page that was read keeps its ends; a newcomer without a journal gets a page of its own."""
-        if journal is None or journal == entry.journal:
+        """A page that was read keeps its ends."""
+        if journal is not None:
+            entry.journal = journal
+        if entry.subscribers:
+            self._rename(entry)
+
+    def _rename(self, entry: Entry) -> None:
+        """A newcomer without a journal gets a page of its own, so a followed page goes by its journal."""
+        if entry.journal == entry.key[3]:
             return
-        entry.journal = journal
-        if self._entries.get(entry.key) is entry and entry.subscribers:
+        if self._entries.get(entry.key) is entry:
             del self._entries[entry.key]
-            entry.key = (*entry.key[:3], journal)
-            self._entries.setdefault(entry.key, entry)
+        entry.key = (*entry.key[:3], entry.journal)
+        self._entries.setdefault(entry.key, entry)
 
     def publish(self, commits: Iterable[Commit]) -> None:
         """Outdates what commits concern."""
@@ -192,6 +211,7 @@ class QueryCache:
             del self._idle[entry]
             self._idle_bytes -= entry.size
         entry.subscribers.setdefault(connection, set()).add(query_id)
+        self._rename(entry)
 
     def unsubscribe(self, entry: Entry, connection: Connection, query_id: int) -> None:
         """The reverse of `subscribe`."""
@@ -229,7 +249,15 @@ class QueryCache:
         if entry in self._idle:
             del self._idle[entry]
             self._idle_bytes -= entry.size
+        entry.due = NEVER
         self._subscriptions.remove(entry)
 
     def __len__(self) -> int:
         return len(self._entries)
+
+
+def _claims(identity: Identity | None) -> str:
+    """All that a function can learn of its caller: who has the same may share a result."""
+    if identity is None:
+        return ""
+    return msgspec.json.encode([identity.issuer, identity.subject, identity.claims], order="sorted").decode()

@@ -191,13 +191,15 @@ class Catalog:
         if change.create or not (change.validate or built):
             return
         seen = 0
-        async for page in pages(await storage.head(), codec.number, self._limits.scan_page):
+        head = await storage.head()
+        async for page in pages(head, codec.number, self._limits.scan_page):
             rows = [_index_rows(codec, built, seq, self._fitting(codec, value)) for seq, value in page]
             if built:
                 await storage.put_index_rows(codec.number, rows)
             seen += len(page)
             if progress is not None:
                 progress(codec.name, seen)
+        await head.close()
 
     async def _check_dims(self, change: Change, head: Snapshot) -> None:
         """Vectors of other dimensions are worth too much to be dropped by the way."""

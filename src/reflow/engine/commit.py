@@ -35,6 +35,16 @@ class Clock(Protocol):
         ...
 
 
+async def first_of(*awaitables: Awaitable[object]) -> None:
+    """Returns when one of them is done; the others are cancelled."""
+    tasks = [asyncio.ensure_future(awaitable) for awaitable in awaitables]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+
+
 @dataclass(slots=True)
 class Step:
     """What one job left to be done after the group's COMMIT: to tell somebody."""
@@ -57,12 +67,15 @@ class Committer:
         limits: Limits,
         vectors: VectorStore,
         publish: Callable[[list[Commit]], None],
+        drop: Callable[[], None],
     ) -> None:
+        """`publish` is told what became durable, `drop` that a group failed."""
         self._storage = storage
         self._clock = clock
         self._limits = limits
         self._vectors = vectors
         self._publish = publish
+        self._drop = drop
         self.log = WriteLog(limits.write_log_commits)
         self.published = 0
         """The timestamp that queries see."""
@@ -95,13 +108,17 @@ class Committer:
         """Queues a job for its turn, first come, first served. Raises Overloaded when too many wait."""
         if self._closing:
             raise StorageError("the server is shutting down")
-        if len(self._queue) >= self._limits.queued_mutations:
+        self.check_room(len(self._queue))
+        self._queue.append(job)
+        self._wake.set()
+
+    def check_room(self, waiting: int) -> None:
+        """Raises Overloaded where that many mutations wait already."""
+        if waiting >= self._limits.queued_mutations:
             raise Overloaded(
                 f"TooManyConcurrentRequests: limits.queued_mutations = {self._limits.queued_mutations} mutations wait "
                 "already; try again later"
             )
-        self._queue.append(job)
-        self._wake.set()
 
     def next_ts(self) -> int:
         """A timestamp above all earlier ones: the clock's, unless that stands still or goes back."""
@@ -150,7 +167,10 @@ class Committer:
             steps.append(await self._queue.popleft()())
         error = await self._commit() if self.group or self._joined else None
         for step in steps:
-            step.done(self.published, error)
+            try:
+                step.done(self.published, error)
+            except Exception:
+                LOG.exception("the end of a mutation could not be told")
 
     async def _commit(self) -> ReflowError | None:
         """Makes the group durable and publishes it; else drops all of it and gives the reason."""
@@ -161,6 +181,7 @@ class Committer:
             self._vectors.rollback(self.published)
             self.applied = self.published
             self.epoch += 1
+            self._drop()
             LOG.error("a group of %d commits was dropped: %s", len(self.group), error)
             self._published.set()
             if isinstance(error, StorageError):
@@ -168,6 +189,11 @@ class Committer:
             return StorageError(f"the group of commits could not be stored: {type(error).__name__}: {error}")
         self.published = self.applied
         self.log.append(self.group)
-        self._publish(self.group)
+        try:
+            self._publish(self.group)
+        except Exception:
+            LOG.exception(
+                "a group of %d commits is durable, but not all that derives from it could follow", len(self.group)
+            )
         self._published.set()
         return None

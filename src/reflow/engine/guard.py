@@ -53,6 +53,9 @@ def drive(coroutine: Coroutine[Any, Any, T], waits: Waits, watchdog: Watchdog) -
                     step = coroutine.send(sent) if error is None else coroutine.throw(error)
                 finally:
                     watchdog.leave()
+            except FunctionTimeout:
+                watchdog.leave()  # the interrupt may have come within the first one
+                raise
             except StopIteration as stop:
                 if violations:
                     raise violations[0] from None

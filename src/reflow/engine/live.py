@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from reflow.context import Identity
 from reflow.engine.cache import NEVER, Entry, QueryCache
-from reflow.engine.commit import Clock, Committer
+from reflow.engine.commit import Clock, Committer, first_of
 from reflow.engine.runner import Failure, Result
-from reflow.errors import LimitExceeded, ReflowError
+from reflow.errors import LimitExceeded, ReflowError, StorageError
 from reflow.limits import Limits
 from reflow.storage.base import Snapshot
 
@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from reflow.functions import Function
 
 LOG = logging.getLogger("reflow.engine")
+
+_TICKS_KEPT = 64
+_LONGEST_SLEEP_SECONDS = 60.0
+"""The machine's clock may be set while a sleep goes on."""
 
 
 class Version(NamedTuple):
@@ -103,7 +107,7 @@ class Connection:
         query_set, identity = self._wanted
         if base != query_set or new <= base:
             raise ProtocolError(f"BaseVersionMismatch: the query set is at version {query_set}, not {base} -> {new}")
-        if len(self._queries) + len(added) > self._hub.limits.queries_per_socket:
+        if len(self._queries) - len(removed) + len(added) > self._hub.limits.queries_per_socket:
             raise LimitExceeded(f"more than limits.queries_per_socket = {self._hub.limits.queries_per_socket} queries")
         for query_id in removed:
             query = self._queries.pop(query_id, None)
@@ -177,23 +181,35 @@ class Connection:
         # From here on: what is touched later concerns a later timestamp, and stays for the next transition.
         touched, self.touched = self.touched, set()
         removed, self._removed = self._removed, []
-        wanted, self._owed = self._wanted, False
-        results = [(id, await self._result(id, snapshot, ts)) for id in touched if id in self._queries]
+        owed, self._owed = self._owed, False
+        wanted = self._wanted
+        queries = [(id, query) for id in touched if (query := self._queries.get(id)) is not None]
+        results = [(id, query, await self._result(id, query, snapshot, ts)) for id, query in queries]
         if self.closed:
             return
+        if self._wanted[1] != wanted[1]:
+            # Somebody else asks by now: these results would be a mixture.
+            self.touched |= touched
+            self._removed = removed + self._removed
+            self._owed = self._owed or owed
+            self.wake()
+            return
         changes = [Change(query_id, None) for query_id in removed]
-        for query_id, result in results:
-            query = self._queries.get(query_id)
-            if query is None:
-                continue
-            if query.sent is not result and (query.sent is None or not query.sent.same(result)):
-                changes.append(Change(query_id, result))
-            query.sent = result
-            if query.entry is not None and query.entry.stale_since != NEVER:
-                self.touched.add(query_id)
-                self.wake()
-        start, self.version = self.version, Version(*wanted, max(ts, self.version.ts))
-        self._sink.transition(start, self.version, changes)
+        changes += [Change(id, result) for id, query, result in results if self._is_news(id, query, result, ts)]
+        if changes or owed or wanted != self.version[:2]:
+            start, self.version = self.version, Version(*wanted, max(ts, self.version.ts))
+            self._sink.transition(start, self.version, changes)
+
+    def _is_news(self, query_id: int, query: _Query, result: Result, ts: int) -> bool:
+        """Notes a result as sent; False where the client has the same already, or does not want it any more."""
+        if self._queries.get(query_id) is not query:
+            return False
+        sent, query.sent = query.sent, result
+        entry = query.entry
+        if entry is not None and (entry.stale_since != NEVER or entry.ts > ts):
+            self.touched.add(query_id)
+            self.wake()
+        return sent is not result and (sent is None or not sent.same(result))
 
     def _attached(self, query_id: int) -> Entry | None:
         query = self._queries.get(query_id)
@@ -207,12 +223,11 @@ class Connection:
             self._hub.cache.subscribe(query.entry, self, query_id)
         return query.entry
 
-    async def _result(self, query_id: int, snapshot: Snapshot | None, ts: int) -> Result:
+    async def _result(self, query_id: int, query: _Query, snapshot: Snapshot | None, ts: int) -> Result:
         while True:
-            entry = self._attached(query_id)
+            entry = self._attached(query_id) if self._queries.get(query_id) is query else None
             if entry is None:
-                path = self._queries[query_id].add.path if query_id in self._queries else "?"
-                return missing_function(path)
+                return missing_function(query.add.path)
             if entry.valid_at(ts):
                 assert entry.result is not None
                 return entry.result
@@ -300,9 +315,15 @@ class Hub:
     def schedule(self, entry: Entry, every: float) -> None:
         """Outdates an entry at the next multiple of `every` seconds."""
         due = (self._clock.now_ns() / 1e9 // every + 1) * every
+        if entry.due <= due:
+            return
+        entry.due = due
         self._count += 1
         heapq.heappush(self._ticks, (due, self._count, entry))
         self._tick_wake.set()
+        if len(self._ticks) > 2 * len(self.cache) + _TICKS_KEPT:
+            self._ticks = [tick for tick in self._ticks if tick[0] == tick[2].due]
+            heapq.heapify(self._ticks)
 
     async def _run(self) -> None:
         while True:
@@ -316,9 +337,10 @@ class Hub:
                     del self._dirty[connection]
                     if connection.ready:
                         await self._update(connection, snapshots)
-            finally:
                 await snapshots.close()
-                self.after_round()
+            except StorageError:
+                LOG.exception("a snapshot could not be given back")
+            self.after_round()
             if self._dirty:
                 self._wake.set()
                 await asyncio.sleep(0)
@@ -334,11 +356,13 @@ class Hub:
     async def _tick(self) -> None:
         while True:
             if not self._ticks:
-                self._tick_wake.clear()
                 await self._tick_wake.wait()
+            self._tick_wake.clear()
             pause = self._ticks[0][0] - self._clock.now_ns() / 1e9
             if pause > 0:
-                await self._clock.sleep(min(pause, 60.0))
+                await first_of(self._clock.sleep(min(pause, _LONGEST_SLEEP_SECONDS)), self._tick_wake.wait())
                 continue
-            _, _, entry = heapq.heappop(self._ticks)
-            self.cache.expire(entry)
+            due, _, entry = heapq.heappop(self._ticks)
+            if entry.due == due:
+                entry.due = NEVER
+                self.cache.expire(entry)

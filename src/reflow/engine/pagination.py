@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from reflow.engine.transaction import EngineTransaction
 
 _FINGERPRINT_BYTES = 8
+_BETWEEN_ENDS = ","
 
 
 def fingerprint(keys: KeyRange, request: RangeRequest) -> bytes:
@@ -43,6 +44,11 @@ def decode_cursor(mark: bytes, cursor: str) -> bytes:
     return raw[_FINGERPRINT_BYTES:]
 
 
+def journal_of(ends: list[str]) -> str | None:
+    """What a later run needs to give the same pages; None for a query without any."""
+    return _BETWEEN_ENDS.join(ends) or None
+
+
 async def paginate(tx: EngineTransaction, request: RangeRequest, options: PaginationOptions) -> Page[Any]:
     """One page from `options.cursor` on.
 
@@ -56,7 +62,7 @@ async def paginate(tx: EngineTransaction, request: RangeRequest, options: Pagina
     keys = tx.key_range(request)
     mark = fingerprint(keys, request)
     start = None if options.cursor is None else decode_cursor(mark, options.cursor)
-    end_cursor = options.end_cursor or _journal_end(tx, mark)
+    end_cursor = options.end_cursor or _journal_end(tx, mark, start, keys.reverse)
     if start == TOP:
         return _page(tx, [], mark, TOP)
     rest = keys if start is None else _behind(keys, start)
@@ -70,20 +76,24 @@ async def paginate(tx: EngineTransaction, request: RangeRequest, options: Pagina
     return _page(tx, found, mark, end)
 
 
-def _journal_end(tx: EngineTransaction, mark: bytes) -> str | None:
-    """The end of the former run's page; a journal of another query counts for nothing."""
-    if tx.journal is None:
-        return None
+def _journal_end(tx: EngineTransaction, mark: bytes, start: bytes | None, reverse: bool) -> str | None:
+    """The end of the former run's page; a journal of another query counts for nothing.
+
+    A function may read several pages: the journal holds their ends in the order of the calls.
+    """
+    ends = (tx.journal or "").split(_BETWEEN_ENDS)
+    cursor = ends[len(tx.page_ends)] if len(tx.page_ends) < len(ends) else ""
     try:
-        decode_cursor(mark, tx.journal)
+        end = decode_cursor(mark, cursor)
     except InvalidCursor:
         return None
-    return tx.journal
+    behind = start is None or end == TOP or (end <= start if reverse else end >= start)
+    return cursor if behind else None
 
 
 def _page(tx: EngineTransaction, found: list[Any], mark: bytes, end: bytes) -> Page[Any]:
     cursor = encode_cursor(mark, end)
-    tx.next_journal = cursor
+    tx.page_ends.append(cursor)
     return Page(page=found, is_done=end == TOP, continue_cursor=cursor)
 
 

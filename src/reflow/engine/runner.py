@@ -91,7 +91,10 @@ class TransactionRun:
         self._scheduled = 0
 
     async def execute(self, tx: EngineTransaction, *, keep_open: bool = False) -> Result:
-        """Runs the function inside `tx`, which takes no calls afterwards unless `keep_open`."""
+        """Runs the function inside `tx`, which takes no calls afterwards unless `keep_open`.
+
+        Raises StorageError where the storage failed: that is no outcome of the function, whatever it made of it.
+        """
         self.tx = tx
         function = self.function
         try:
@@ -99,7 +102,7 @@ class TransactionRun:
             ctx = QueryCtx(self, DatabaseReader(tx)) if function.kind == "query" else self._mutation_ctx()
             self._ctx = ctx
             value = await guard.drive(cast(Any, function.handler(ctx, **kwargs)), tx, self.engine.watchdog)
-            return Result(self._encoded(value), None, tx.next_journal, self.lines)
+            result = Result(self._encoded(value), None, tx.next_journal, self.lines)
         except FunctionTimeout:
             limits = self.engine.limits
             message = (
@@ -109,10 +112,15 @@ class TransactionRun:
             )
             return self._failed(Failure(message, code="FunctionTimeout"))
         except Exception as error:
-            return self._failed(describe(error, function.path, self.engine.log_errors))
+            if tx.fault is None:
+                return self._failed(describe(error, function.path, self.engine.log_errors))
+            raise tx.fault from None
         finally:
             if not keep_open:
                 tx.finish()
+        if tx.fault is not None:
+            raise tx.fault
+        return result
 
     def _mutation_ctx(self) -> MutationCtx:
         return MutationCtx(self, DatabaseWriter(self.tx))
@@ -132,12 +140,14 @@ class TransactionRun:
     # What contexts ask for
 
     def identity(self) -> Identity | None:
+        self.tx.check_open()
         if self.shared:
             raise PersonalResult
         self.tx.reads.identity = True
         return self.caller
 
     def now(self, every: float | None) -> float:
+        self.tx.check_open()
         self.tx.reads.clock = True
         if every is not None:
             if every <= 0:
@@ -148,12 +158,14 @@ class TransactionRun:
         return self._now
 
     def random(self) -> Random:
+        self.tx.check_open()
         if self._random is None:
             text = f"{self.function.path}\0{self.tx.snapshot.ts}".encode() + self.args
             self._random = Random(int.from_bytes(blake2b(text, digest_size=16).digest(), "big"))
         return self._random
 
     def environment(self) -> Mapping[str, str]:
+        self.tx.check_open()
         self.tx.reads.environment = True
         return self.engine.environment
 

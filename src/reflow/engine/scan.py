@@ -84,6 +84,7 @@ class Scan:
 
     async def take(self, count: int | None) -> list[Any]:
         """The next documents that pass the filter, at most `count` (None: all that are left)."""
+        self._tx.check_open()
         found: list[Any] = []
         decode = self._keys.codec.decode
         while count is None or len(found) < count:
@@ -111,6 +112,7 @@ class Scan:
         self._buffer.clear()
         self._fetched = False
         self._version = self._tx.version
+        self._lower, self._upper = self._keys.lower, self._keys.upper
         if self.last_key is not None:
             self._move_on(self.last_key)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import logging
+import math
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -17,9 +18,19 @@ import msgspec
 
 from reflow import values
 from reflow.database import Bound, DatabaseReader, DatabaseWriter, RangeRequest
+from reflow.engine.commit import first_of
 from reflow.engine.runner import ActionRun, Failure, Result, TransactionRun
 from reflow.engine.transaction import EngineTransaction
-from reflow.errors import DefinitionError, DocumentNotFound, FunctionNotFound, ReflowError, RetryAfter, StorageError
+from reflow.errors import (
+    DefinitionError,
+    DocumentNotFound,
+    FunctionNotFound,
+    InvalidValue,
+    Overloaded,
+    ReflowError,
+    RetryAfter,
+    StorageError,
+)
 from reflow.functions import Function, Kind
 from reflow.schema import Index, Object, Table, missing, spec_of
 
@@ -29,6 +40,8 @@ if TYPE_CHECKING:
 LOG = logging.getLogger("reflow.scheduler")
 
 _AFTER_ERROR_MS = 1000.0
+_LONGEST_SLEEP_SECONDS = 60.0
+"""The machine's clock may be set while a sleep goes on."""
 
 State = Literal["pending", "inProgress", "success", "failed", "canceled"]
 
@@ -62,33 +75,42 @@ class Scheduler:
         self._engine = engine
         self._due: list[tuple[float, str]] = []
         self._wake = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self._starting = False
+        self._again: set[str] = set()
+        """Functions that became due while their former run was still being cleared away."""
         self._running: dict[Kind, dict[str, asyncio.Task[None]]] = {"mutation": {}, "action": {}}
         self._waiting: dict[Kind, deque[str]] = {"mutation": deque(), "action": deque()}
         self._table = 0
-        self._swept = 0.0
 
     async def start(self) -> None:
         """Loads what is pending, settles what was running when the server stopped, and starts."""
         self._table = self._engine.catalog.codec(spec_of(Scheduled)).number
         async with self._engine.reading() as tx:
-            db = DatabaseReader(tx)
-            interrupted = await db.query(Scheduled).using(Scheduled.by_state, **{"state.kind": "inProgress"}).collect()
-            pending = db.query(Scheduled).using(Scheduled.by_state, **{"state.kind": "pending"})
-            for row in await pending.collect():
+            interrupted = await self._all(tx, "inProgress")
+            for row in await self._all(tx, "pending"):
                 self._push(row.scheduled_time, row.id)
         for row in interrupted:
             error = "the server stopped while it ran"
             await self._finish_action(row.id, Failure(f"Interrupted: {error}"), self._pause(row, None))
-        self._task = asyncio.create_task(self._run(), name="reflow-scheduler")
+        self._tasks = [
+            asyncio.create_task(self._forever(self._step), name="reflow-scheduler"),
+            asyncio.create_task(self._forever(self._sweep), name="reflow-sweeper"),
+        ]
+
+    async def _all(self, tx: EngineTransaction, state: State) -> list[Scheduled]:
+        """The rows in a state, however many there are."""
+        request = RangeRequest(table=spec_of(Scheduled), index=Scheduled.by_state, equal={"state.kind": state})
+        scan = tx.scan(request)
+        found: list[Scheduled] = []
+        while rows := await scan.take(self._engine.limits.scan_page):
+            found += rows
+            tx.count_anew()
+        return found
 
     async def close(self) -> None:
         """Stops starting functions; running actions are cancelled and settled at the next start."""
-        tasks = [
-            task
-            for task in (self._task, *self._running["mutation"].values(), *self._running["action"].values())
-            if task is not None
-        ]
+        tasks = [*self._tasks, *self._running["mutation"].values(), *self._running["action"].values()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -99,7 +121,7 @@ class Scheduler:
             running = [*self._running["mutation"].values(), *self._running["action"].values()]
             if running:
                 await asyncio.wait(running)
-            elif self._due and self._due[0][0] <= self._now() * 1000:
+            elif self._starting or any(self._waiting.values()) or self._is_due():
                 await asyncio.sleep(0)
             else:
                 return
@@ -111,6 +133,8 @@ class Scheduler:
         if function.kind == "query":
             raise DefinitionError(f"{function.path} is a query: schedule a mutation or an action")
         self._engine.decode_arguments(function, args)
+        if not math.isfinite(at):
+            raise InvalidValue(f"{function.path} can't be scheduled for {at}: give seconds since 1970")
         row = Scheduled(
             name=function.path,
             args=[values.decode(args)],
@@ -158,40 +182,54 @@ class Scheduler:
 
     # Running
 
-    async def _run(self) -> None:
+    async def _forever(self, work: Callable[[], Awaitable[None]]) -> None:
         while True:
             try:
-                await self._step()
-            except ReflowError as error:
-                LOG.error("the scheduler goes on after: %s", error)
+                await work()
+            except Exception as error:
+                LOG.error("the scheduler goes on after: %s", error, exc_info=not isinstance(error, ReflowError))
                 await self._engine.clock.sleep(_AFTER_ERROR_MS / 1000)
 
     async def _step(self) -> None:
         """Starts what is due, or waits for the next."""
-        now = self._now() * 1000
-        if self._due and self._due[0][0] <= now:
-            await self._start(self._due[0][1])
-            heapq.heappop(self._due)
-            return
-        if now - self._swept > self._engine.limits.prune_interval_seconds * 1000:
-            self._swept = now
-            await self._sweep()
+        id = self._next()
+        if id is not None:
+            self._starting = True
+            try:
+                await self._start(id)
+            except BaseException:
+                self._push(0.0, id)
+                raise
+            finally:
+                self._starting = False
             return
         self._wake.clear()
-        pause = self._engine.limits.prune_interval_seconds
+        pause = _LONGEST_SLEEP_SECONDS
         if self._due:
-            pause = min(pause, (self._due[0][0] - now) / 1000)
-        sleep = asyncio.ensure_future(self._engine.clock.sleep(max(pause, 0.0)))
-        wake = asyncio.ensure_future(self._wake.wait())
-        try:
-            await asyncio.wait([sleep, wake], return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            sleep.cancel()
-            wake.cancel()
+            pause = min(pause, self._due[0][0] / 1000 - self._now())
+        await first_of(self._engine.clock.sleep(max(pause, 0.0)), self._wake.wait())
+
+    def _next(self) -> str | None:
+        """What is to be started now: first what waited for a free place."""
+        for kind, waiting in self._waiting.items():
+            if waiting and len(self._running[kind]) < self._places(kind):
+                return waiting.popleft()
+        return heapq.heappop(self._due)[1] if self._is_due() else None
+
+    def _is_due(self) -> bool:
+        return bool(self._due) and self._due[0][0] <= self._now() * 1000
+
+    def _places(self, kind: Kind) -> int:
+        """How many functions of a kind may run at once."""
+        limits = self._engine.limits
+        return limits.group_size if kind == "mutation" else limits.actions_running
 
     async def _start(self, id: str) -> None:
         row = await self._row(id)
-        if row is None or row.state.kind != "pending" or row.scheduled_time > self._now() * 1000:
+        if row is None or row.state.kind != "pending":
+            return
+        if row.scheduled_time > self._now() * 1000:
+            self._push(row.scheduled_time, id)
             return
         try:
             function = self._engine.resolve(row.name)
@@ -199,10 +237,10 @@ class Scheduler:
             await self._settle(id, "failed", str(error))
             return
         running = self._running[function.kind]
-        limits = self._engine.limits
         if id in running:
+            self._again.add(id)
             return
-        if len(running) >= (limits.group_size if function.kind == "mutation" else limits.actions_running):
+        if len(running) >= self._places(function.kind):
             self._waiting[function.kind].append(id)
             return
         run = self._run_mutation if function.kind == "mutation" else self._run_action
@@ -211,8 +249,10 @@ class Scheduler:
 
     def _done(self, kind: Kind, id: str, task: asyncio.Task[None]) -> None:
         del self._running[kind][id]
-        if self._waiting[kind]:
-            self._push(0.0, self._waiting[kind].popleft())
+        self._wake.set()
+        if id in self._again:
+            self._again.discard(id)
+            self._push(0.0, id)
         if not task.cancelled() and (error := task.exception()) is not None:
             LOG.error("scheduled function %s: %s; it is looked at again", id, error)
             self._push(self._now() * 1000 + _AFTER_ERROR_MS, id)
@@ -223,7 +263,7 @@ class Scheduler:
             try:
                 await self._engine.transact(job)
                 return
-            except StorageError as error:
+            except (StorageError, Overloaded) as error:
                 LOG.error("the outcome of a scheduled function can't be stored yet: %s", error)
                 await self._engine.clock.sleep(_AFTER_ERROR_MS / 1000)
 
@@ -244,6 +284,7 @@ class Scheduler:
             failure = result.failure
             if failure is not None:
                 tx.undo_to(mark)
+            tx.count_anew()
             await self._write_state(tx, row.id, "success" if failure is None else "failed", failure and failure.message)
             return result
 
@@ -303,11 +344,13 @@ class Scheduler:
         await DatabaseWriter(tx).patch(cast(Any, id), **changes)
 
     async def _sweep(self) -> None:
-        """Removes rows that finished long ago, and has the engine forget old history."""
+        """Waits, then removes rows that finished long ago, and has the engine forget old history."""
+        limits = self._engine.limits
+        await self._engine.clock.sleep(limits.prune_interval_seconds)
         await self._engine.prune()
-        before = (self._now() - self._engine.limits.scheduled_retention_seconds) * 1000
+        before = (self._now() - limits.scheduled_retention_seconds) * 1000
 
-        async def job(tx: EngineTransaction) -> None:
+        async def job(tx: EngineTransaction) -> int:
             request = RangeRequest(
                 table=spec_of(Scheduled),
                 index=Scheduled.by_completed,
@@ -315,10 +358,12 @@ class Scheduler:
                 lower=Bound(value=0.0, inclusive=True),
                 upper=Bound(value=before, inclusive=False),
             )
-            old = await tx.scan(request).take(self._engine.limits.scan_page)
+            old = await tx.scan(request).take(limits.scan_page)
             await tx.delete([row.id for row in old])
+            return len(old)
 
-        await self._engine.transact(job)
+        while await self._engine.transact(job) == limits.scan_page:
+            continue
 
 
 class _Brief(msgspec.Struct):

@@ -17,7 +17,7 @@ from reflow.engine.documents import IndexCodec, Key, TableCodec, document_id
 from reflow.engine.reads import ReadSet
 from reflow.engine.scan import KeyRange, Scan, resolve
 from reflow.engine.write_log import Touched
-from reflow.errors import ContextFinished, DefinitionError, DocumentNotFound, LimitExceeded
+from reflow.errors import ContextFinished, DefinitionError, DocumentNotFound, LimitExceeded, StorageError
 from reflow.limits import Limits
 from reflow.schema import Index, TableSpec, TextIndex, VectorIndex
 from reflow.search.vector import VectorChange, VectorStore, checked
@@ -80,13 +80,20 @@ class EngineTransaction:
         self.waiting = 0
         """Above 0 while the storage, and nobody else, is awaited."""
         self.journal: str | None = None
-        """The end of the page that the former run of this query gave."""
-        self.next_journal: str | None = None
-        """The end of the page that this run gave."""
+        """The ends of the pages that the former run of this query gave."""
+        self.page_ends: list[str] = []
+        """The ends of the pages that this run gave."""
         self.finished = False
         self.documents_read = 0
         self.bytes_read = 0
         self._bytes_written = 0
+        self.fault: StorageError | None = None
+        """What kept the storage from answering: whatever the function made of it, its result is worth nothing."""
+
+    @property
+    def next_journal(self) -> str | None:
+        """The ends of this run's pages, for the next one; None where it gave none."""
+        return pagination.journal_of(self.page_ends)
 
     def finish(self) -> None:
         """Refuses every later call."""
@@ -102,8 +109,15 @@ class EngineTransaction:
         self.waiting += 1
         try:
             return await awaitable
+        except StorageError as error:
+            self.fault = self.fault or error
+            raise
         finally:
             self.waiting -= 1
+
+    def count_anew(self) -> None:
+        """Starts the limits of reading and writing from zero: what follows is reflow's own work."""
+        self.documents_read = self.bytes_read = self._bytes_written = 0
 
     def count_read(self, raw: bytes | None) -> None:
         """Counts a document against the limits of reading. Raises LimitExceeded."""
@@ -207,7 +221,7 @@ class EngineTransaction:
         key = (index.number, seq)
         if key in self.pending_vectors:
             return self.pending_vectors[key].vector
-        return self.host.vectors.table(index.number).vector(seq, self.snapshot.ts)
+        return self.host.vectors.vector(index.number, seq, self.snapshot.ts)
 
     def normalize_id(self, spec: TableSpec, text: str) -> str | None:
         """`text` when it is an id of the table."""
@@ -228,15 +242,16 @@ class EngineTransaction:
                 *(found.codec, found.seq, found.raw, found.document, found.keys),
                 *(earlier.before, earlier.former, earlier.former_keys),
             )
-        self.pending[key] = found
-        self.version += 1
         self._bytes_written += len(found.raw or b"")
         limits = self.host.limits
-        if len(self.pending) > limits.documents_written or self._bytes_written > limits.bytes_written:
+        documents = len(self.pending) + (earlier is None)
+        if documents > limits.documents_written or self._bytes_written > limits.bytes_written:
             raise LimitExceeded(
                 f"one mutation wrote more than limits.documents_written = {limits.documents_written} documents or "
                 f"limits.bytes_written = {limits.bytes_written} bytes; split the work into several mutations"
             )
+        self.pending[key] = found
+        self.version += 1
 
     async def insert(self, spec: TableSpec, documents: Sequence[Any], vectors: Sequence[Vectors | None]) -> list[str]:
         """Buffers new documents with their vectors; returns their ids."""
@@ -293,6 +308,7 @@ class EngineTransaction:
         """Buffers a document's vector; None removes it. Raises DocumentNotFound."""
         self._check_writable()
         codec, found, seq = self._vector_place(index, id)
+        self.reads.points.add((codec.number, seq))
         if vector is None and self.stored_vector(found, seq) is None:
             return
         _, _, raw = await self._existing(id, "set the vector of")
@@ -359,7 +375,7 @@ class EngineTransaction:
             if write.codec is not codec or write.raw is None or write.before is None or key in self.pending_vectors:
                 continue
             filters = index.filter_parts(write.document)
-            vector = self.host.vectors.table(index.number).vector(write.seq, self.snapshot.ts)
+            vector = self.host.vectors.vector(index.number, write.seq, self.snapshot.ts)
             if vector is not None and filters != index.filter_parts(write.former):
                 found.changes.append(VectorChange(index.number, write.seq, vector, filters))
                 found.touched.searches.add(index.number)

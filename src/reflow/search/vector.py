@@ -7,17 +7,18 @@ at any kept timestamp sees exactly its rows. The storage holds the durable copy.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextvars import Context
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from reflow.errors import InvalidValue
+from reflow.errors import InvalidValue, OutOfRetention
 
 FOREVER = np.iinfo(np.int64).max
 _FIRST_CAPACITY = 64
-_SPARE = 16
+_CHUNK_ROWS = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,36 @@ def unit(vector: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def similarity(left: NDArray[np.float32], right: NDArray[np.float32]) -> float:
     """Cosine similarity of two unit vectors, in double precision: the same for a pair wherever it is computed."""
-    return float(np.dot(left.astype(np.float64), right.astype(np.float64)))
+    return float((left.astype(np.float64) * right.astype(np.float64)).sum())
+
+
+def _similarities(rows: NDArray[np.float32], query: NDArray[np.float32]) -> NDArray[np.float64]:
+    """`similarity` of each row, to the last bit: the sum along a row is made in the same order."""
+    return (rows.astype(np.float64) * query.astype(np.float64)).sum(axis=1)
+
+
+def _best(
+    rows: NDArray[np.float32],
+    seqs: NDArray[np.int64],
+    candidates: NDArray[np.intp],
+    query: NDArray[np.float32],
+    limit: int,
+) -> list[tuple[float, int]]:
+    """The best of the candidate rows: a scan in single precision, then all that may belong to them in double."""
+    if not len(candidates) or limit < 1:
+        return []
+    if limit < len(candidates):
+        if 4 * len(candidates) < len(rows):
+            scores = rows[candidates] @ query
+        else:
+            scores = (rows @ query)[candidates]
+        worst = np.partition(scores, len(scores) - limit)[len(scores) - limit]
+        candidates = candidates[scores >= worst - 2 * len(query) * np.finfo(np.float32).eps]
+    exact = np.concatenate(
+        [_similarities(rows[part], query) for part in np.array_split(candidates, len(candidates) // _CHUNK_ROWS + 1)]
+    )
+    order = np.lexsort((seqs[candidates], -exact))[:limit]
+    return [(float(exact[place]), int(seqs[candidates[place]])) for place in order]
 
 
 class VectorTable:
@@ -142,24 +172,26 @@ class VectorTable:
 
         `query` is a unit vector. `filters` maps a filter's column to the values it may have.
         """
-        size = self.size
-        rows, born, died, seqs, codes = self._rows, self._born, self._died, self._seqs, self._codes
-        visible = (born[:size] <= ts) & (died[:size] > ts)
-        for column, wanted in filters.items():
-            known = [code for value in wanted if (code := self._interned[column].get(value)) is not None]
-            visible &= np.isin(codes[column, :size], known)
-        candidates = np.flatnonzero(visible)
-        if not len(candidates) or limit < 1:
-            return []
-        if 4 * len(candidates) < size:
-            scores = rows[candidates] @ query
-        else:
-            scores = (rows[:size] @ query)[candidates]
-        keep = min(len(candidates), limit + _SPARE)
-        if keep < len(candidates):
-            candidates = candidates[np.argpartition(-scores, keep - 1)[:keep]]
-        exact = sorted((-similarity(rows[row], query), int(seqs[row])) for row in candidates)
-        return [(-score, seq) for score, seq in exact[:limit]]
+        return self.scan(query, limit, ts, filters)()
+
+    def scan(
+        self, query: NDArray[np.float32], limit: int, ts: int, filters: Mapping[int, Iterable[bytes]]
+    ) -> Callable[[], list[tuple[float, int]]]:
+        """A search of the rows as they are now; it may run in a thread while the table goes on changing."""
+        known = {
+            column: [code for value in wanted if (code := self._interned[column].get(value)) is not None]
+            for column, wanted in filters.items()
+        }
+        rows, seqs, codes = self._rows[: self.size], self._seqs[: self.size], self._codes[:, : self.size]
+        born, died = self._born[: self.size], self._died[: self.size]
+
+        def run() -> list[tuple[float, int]]:
+            visible = (born <= ts) & (died > ts)
+            for column, wanted in known.items():
+                visible &= np.isin(codes[column], wanted)
+            return _best(rows, seqs, np.flatnonzero(visible), query, limit)
+
+        return run
 
     def _grow(self) -> None:
         capacity = 2 * len(self._seqs)
@@ -179,6 +211,7 @@ class VectorStore:
     def __init__(self, inline_rows: int) -> None:
         self._inline_rows = inline_rows
         self._tables: dict[int, VectorTable] = {}
+        self._since = 0
 
     def create(self, index: int, dims: int, filters: int) -> None:
         """Starts an index without rows."""
@@ -187,6 +220,22 @@ class VectorStore:
     def table(self, index: int) -> VectorTable:
         """The rows of an index."""
         return self._tables[index]
+
+    def start(self, ts: int) -> None:
+        """Says that the loaded rows are those of `ts`; what was before is not known."""
+        self._since = ts
+
+    def vector(self, index: int, seq: int, ts: int) -> NDArray[np.float32] | None:
+        """The vector of a document as it was given. Raises OutOfRetention."""
+        self._check_kept(ts)
+        return self._tables[index].vector(seq, ts)
+
+    def _check_kept(self, ts: int) -> None:
+        if ts < self._since:
+            raise OutOfRetention(
+                f"OutOfRetention: vectors at timestamp {ts} are not kept any more, only those since {self._since} "
+                "(limits.retention_seconds, and not from before the start of the server)"
+            )
 
     def apply(self, ts: int, changes: Iterable[VectorChange]) -> None:
         """Takes over what a commit changes."""
@@ -204,6 +253,7 @@ class VectorStore:
 
     def compact(self, ts: int) -> None:
         """Forgets what no read at or after `ts` can see."""
+        self._since = max(self._since, ts)
         for table in self._tables.values():
             table.compact(ts)
 
@@ -211,7 +261,10 @@ class VectorStore:
         self, index: int, query: NDArray[np.float32], limit: int, ts: int, filters: Mapping[int, Iterable[bytes]]
     ) -> list[tuple[float, int]]:
         """See `VectorTable.search`. A large scan runs in a thread, so that the event loop is never held for long."""
+        self._check_kept(ts)
         table = self._tables[index]
+        scan = table.scan(query, limit, ts, filters)
         if table.size <= self._inline_rows:
-            return table.search(query, limit, ts, filters)
-        return await asyncio.to_thread(table.search, query, limit, ts, filters)
+            return scan()
+        # In a context of its own: the thread is started by the store, not by the function that searches.
+        return await Context().run(asyncio.get_running_loop().run_in_executor, None, scan)
