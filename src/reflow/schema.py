@@ -51,7 +51,9 @@ else:
 
 
 def camel(name: str) -> str:
-    """`source_id` becomes `sourceId`; a trailing underscore, there to avoid a keyword, goes."""
+    """`source_id` becomes `sourceId`; a trailing underscore, there to avoid a keyword, goes; `_id` stays."""
+    if name in (ID_FIELD, CREATED_FIELD):
+        return name
     head, *rest = name.rstrip("_").split("_") if name.strip("_") else [name]
     return head + "".join(part[:1].upper() + part[1:] for part in rest)
 
@@ -335,7 +337,7 @@ def check_table_name(name: str) -> None:
         raise DefinitionError(f"{name!r} can't name a table: use a letter, then letters, digits and underscores")
 
 
-@dataclass_transform(kw_only_default=True, field_specifiers=(msgspec.field, missing))
+@dataclass_transform(kw_only_default=True, field_specifiers=(msgspec.field,))
 class _Transform(ObjectMeta):
     """Tells type checkers that stored classes take their fields as keyword arguments."""
 
