@@ -1,0 +1,14 @@
+"""The playground as an application: `reflow dev examples/playground/app.py`."""
+
+from __future__ import annotations
+
+import reflow as rf
+from playground.comparisons import comparisons
+from playground.corpus import corpus
+from playground.lib.embeddings import embeddings
+from playground.lib.pinecone import pinecone
+from playground.schema import Counters
+from playground.searches import searches
+from playground.sources import sources
+
+app = rf.App(modules=[sources, searches, comparisons, corpus, embeddings, pinecone], tables=[Counters])

@@ -1,0 +1,1 @@
+"""What the functions of the playground share: the embedder, and what the environment must have."""
