@@ -215,7 +215,7 @@ class FastSocket(WebSocketsSansIOProtocol):
         """Offers itself to the app."""
         super().handle_connect(event)
         if self.response.status_code == 101:
-            cast("dict[str, Any]", self.scope["extensions"])[EXTENSION] = self
+            cast("dict[str, Any]", self.scope)["extensions"][EXTENSION] = self
 
 
 def _measure(data: bytes, position: int, end: int) -> tuple[int, int]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from importlib.metadata import version
 from pathlib import Path
-from typing import cast
 
 from starlette.exceptions import HTTPException
 from starlette.responses import PlainTextResponse, Response
@@ -31,9 +30,7 @@ class Pages:
             response = _without_pages(path)
         else:
             try:
-                response = await self._files.get_response(
-                    self._files.get_path({"path": path}), cast("StarletteScope", scope)
-                )
+                response = await self._files.get_response(self._files.get_path({"path": path}), scope)
             except HTTPException as error:
                 response = PlainTextResponse(f"{error.detail}\n", error.status_code)
         await response(scope, receive, send)

@@ -7,7 +7,7 @@ import errno
 import secrets
 import signal
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,7 +43,7 @@ class _Server(uvicorn.Server):
     """uvicorn's server without its way with signals: they must not end the process before the engine is closed."""
 
     @contextmanager
-    def capture_signals(self) -> Iterator[None]:
+    def capture_signals(self) -> Generator[None, None, None]:
         yield
 
 
@@ -56,7 +56,7 @@ async def serving(
     durability: Durability | None = None,
     data: str | Path | None = None,
     with_logs: bool = False,
-) -> AsyncIterator[Serving]:
+) -> AsyncGenerator[Serving, None]:
     """Serves an app on the running event loop while the context is open. Port 0 chooses a free one.
 
     `with_logs` sends the functions' log lines to clients. Raises PortInUse before anything is opened, and whatever
