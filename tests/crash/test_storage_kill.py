@@ -72,8 +72,8 @@ def test_nothing_acknowledged_is_lost_and_nothing_is_half_there(tmp_path: Path, 
     moments = [*(MOMENTS if durability == "full" else ("before", "writing", "after")), "outside"]
     inside = last = 0
     command = [sys.executable, "-m", "tests.crash.storage_child", str(tmp_path), durability]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    with subprocess.Popen(command, cwd=ROOT, text=True, **pipes) as child:
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, cwd=ROOT, text=True, stdin=pipe, stdout=pipe) as child:
         for moment in moments * 2:
             said = run_until_killed(child, moment, draw.randint(2, 30))
             acknowledged = max([int(words[1]) for words in said if words[0] in ("ack", "opened")], default=last)

@@ -90,10 +90,12 @@ class History:
 
 async def take(storage: Storage, history: History, step: tuple[Any, ...]) -> Any:
     """One step of a history on one storage; `history` must be a copy for each storage."""
-    name, *given_ = step
+    name: str = step[0]
+    given_: tuple[Any, ...] = step[1:]
     match name:
         case "document":
-            return await storage.apply(history.document(*given_))
+            seq, value, field, tokens = given_
+            return await storage.apply(history.document(seq, value, field, tokens))
         case "bad":
             batch = history.batch()
             history.ts -= 1
@@ -109,7 +111,8 @@ async def take(storage: Storage, history: History, step: tuple[Any, ...]) -> Any
             return await storage.apply(batch)
         case "answer":
             batch = history.batch()
-            batch.request = Request(*given_, batch.ts, b"r")
+            session, number = given_
+            batch.request = Request(session, number, batch.ts, b"r")
             try:
                 return await storage.apply(batch)
             except StorageError:
@@ -120,7 +123,7 @@ async def take(storage: Storage, history: History, step: tuple[Any, ...]) -> Any
             row = (seq, [IndexWrite(RANGE, None, key(field, seq))], [TextWrite(TEXT, tokens)])
             return await storage.put_index_rows(TABLE, [row])
         case "meta":
-            return await storage.write_meta(*given_)
+            return await storage.write_meta(given_[0], given_[1])
         case "prune":
             undo_age, request_age = given_
             return await storage.prune(undo_before=history.ts - undo_age, requests_before=history.ts - request_age)

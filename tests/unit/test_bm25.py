@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import apsw
 import pytest
@@ -21,13 +22,14 @@ def test_scores_equal_those_of_fts5() -> None:
     for query in (["black"], ["red", "blue"], ["grey", "green", "black", "black"]):
         matches = tuple(sum(word in text for text in texts) for word in query)
         stats = TextStats(len(texts), sum(map(len, texts)) / len(texts), matches)
-        found = connection.execute("SELECT rowid, -bm25(t) FROM t WHERE t MATCH ?", (" OR ".join(query),)).fetchall()
+        rows = connection.execute("SELECT rowid, -bm25(t) FROM t WHERE t MATCH ?", (" OR ".join(query),))
+        found: dict[Any, Any] = dict(rows)  # pyright: ignore[reportArgumentType]
         expected = {
             row + 1: score([text.count(word) for word in query], len(text), stats)
             for row, text in enumerate(texts)
             if any(word in text for word in query)
         }
-        assert dict(found) == pytest.approx(expected, rel=1e-12)
+        assert found == pytest.approx(expected, rel=1e-12)
         assert expected
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import resource
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -115,7 +116,7 @@ def test_damage_met_by_a_read_is_a_storage_error(tmp_path: Path) -> None:
     arun(fill(tmp_path))
     path = tmp_path / "reflow.db"
     whole = bytearray(path.read_bytes())
-    connection = apsw.Connection(str(path))
+    connection: Any = apsw.Connection(str(path))
     leaves = connection.execute("SELECT pageno FROM dbstat WHERE name = 'd_10001' AND pagetype = 'leaf'").fetchall()
     connection.close()
     for (page,) in leaves[2:-2]:
@@ -126,8 +127,12 @@ def test_damage_met_by_a_read_is_a_storage_error(tmp_path: Path) -> None:
         storage = SqliteStorage(tmp_path)
         await storage.open()
         async with reading(storage) as snapshot:
-            with pytest.raises(Corrupted, match=r"reflow\.db is damaged"):
-                await snapshot.scan(TABLE, TABLE, b"", TOP, limit=1000)
+            for _ in range(2):
+                with pytest.raises(Corrupted, match=r"reflow\.db is damaged"):
+                    await snapshot.scan(TABLE, TABLE, b"", TOP, limit=1000)
+                with pytest.raises(Corrupted):
+                    await snapshot.count(TABLE, TABLE, b"", TOP)
+            assert await snapshot.get(TABLE, 0) == b"v" * 300
         async with reading(storage) as snapshot:
             assert await snapshot.get(TABLE, 0) == b"v" * 300, "what is whole can still be read"
         await storage.apply(Batch(2, [insert(900)]))
@@ -168,6 +173,18 @@ def test_a_directory_without_permission_is_refused(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir(mode=0)
     arun(main(tmp_path / "data"))
     arun(main(tmp_path / "data" / "below"))
+
+
+def test_a_file_without_permission_to_write_is_refused() -> None:
+    async def main(directory: Path) -> None:
+        with ordinary_user(), pytest.raises(StorageUnavailable, match=r"reflow\.db can't be written"):
+            await SqliteStorage(directory).open()
+
+    with tempfile.TemporaryDirectory() as directory:
+        arun(fill(Path(directory)))
+        Path(directory).chmod(0o777)
+        (Path(directory) / "reflow.db").chmod(0o444)
+        arun(main(Path(directory)))
 
 
 def test_a_database_locked_by_another_program_is_named(tmp_path: Path) -> None:

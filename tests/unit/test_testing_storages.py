@@ -72,12 +72,17 @@ def faults_of(plan: FaultPlan) -> list[str]:
 
 @pytest.mark.parametrize("kind", ["commit", "write", "snapshot", "read"])
 def test_faults_follow_the_seed_and_the_plan(kind: str) -> None:
-    chance = {kind: 0.5}
-    failed = faults_of(FaultPlan(seed=1, **chance))
-    assert failed == faults_of(FaultPlan(seed=1, **chance))
+
+    def plan(seed: int, most: int | None = None) -> FaultPlan:
+        made = FaultPlan(seed=seed, most=most)
+        setattr(made, kind, 0.5)
+        return made
+
+    failed = faults_of(plan(1))
+    assert failed == faults_of(plan(1))
     assert 4 < len(failed) < 16
-    assert failed != faults_of(FaultPlan(seed=2, **chance))
-    assert len(faults_of(FaultPlan(seed=1, most=2, **chance))) == 2
+    assert failed != faults_of(plan(2))
+    assert len(faults_of(plan(1, most=2))) == 2
     assert faults_of(FaultPlan(seed=1)) == []
 
 

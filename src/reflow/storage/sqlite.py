@@ -92,8 +92,12 @@ class SqliteStorage:
             try:
                 writer.execute(f"PRAGMA synchronous = {'full' if self._full else 'normal'}")
                 writer.execute(f"PRAGMA journal_size_limit = {2 * self._limits.wal_pages * sqlite_file.PAGE_BYTES}")
+                if self._full:
+                    # macOS tells a disk to empty its cache only when asked this way; elsewhere it changes nothing.
+                    writer.execute("PRAGMA fullfsync = 1; PRAGMA checkpoint_fullfsync = 1")
                 writer.connection.set_wal_hook(self._note_wal_pages)
                 sqlite_file.check_tables(writer.execute, self._path)
+                sqlite_file.check_writable(writer.connection, self._path)
                 self._committed = self._applied = writer.execute(sql.NEWEST).get or 0
             except BaseException:
                 # As the last connection it would fold the log into a file that is to stay as it is.
@@ -146,7 +150,7 @@ class SqliteStorage:
             if self._committing:
                 ts = execute(sql.NEWEST).get or 0
             else:
-                execute(sql.FIX).get
+                execute(sql.FIX).fetchall()
                 ts = self._committed
         except apsw.Error as error:
             self._discard(reader)
@@ -178,11 +182,11 @@ class SqliteStorage:
         if reader not in self._readers:
             return
         try:
-            reader.execute("END")
-        except apsw.Error:
-            # A cursor repeats the error of its last statement, which its caller has met already.
+            # Not END, which fails in a transaction that has met a damaged page.
+            reader.execute("ROLLBACK")
+        except apsw.Error as error:
             self._discard(reader)
-            return
+            raise translate(error, self._path) from error
         if len(self._idle) < self._limits.readers:
             self._idle.append(reader)
         else:
@@ -265,8 +269,9 @@ class SqliteStorage:
 
     def _abort(self, writer: Reader) -> None:
         self._generations.clear()
+        writer.renew()
         if not writer.connection.get_autocommit():
-            writer.fresh_execute("ROLLBACK")
+            writer.execute("ROLLBACK")
 
     # Changes: each runs in the open transaction, and again if a later one fails
 
@@ -398,8 +403,9 @@ class SqliteStorage:
         except apsw.Error as second:
             error.add_note(f"Writing over the failed commit failed too: {second}.")
             _log.error("%s: a failed commit could not be written over: %s", self._path, second)
+            writer.renew()
             if not writer.connection.get_autocommit():
-                writer.fresh_execute("ROLLBACK")
+                writer.execute("ROLLBACK")
 
     async def rollback(self) -> None:
         try:

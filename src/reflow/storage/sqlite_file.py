@@ -44,8 +44,8 @@ def prepare(directory: Path) -> Path:
         ) from error
     except OSError as error:
         raise StorageUnavailable(
-            f"The data directory {directory} can't be used ({error.strerror or error}): check its owner and "
-            "permissions, or choose another directory."
+            f"{error.filename or directory} can't be used ({error.strerror or error}): check its owner and "
+            "permissions, or choose another data directory."
         ) from error
     return path
 
@@ -129,6 +129,12 @@ def check_tables(execute: Callable[..., Any], path: Path) -> None:
         raise Corrupted(f"{path} has no horizon row: restore it from a backup. It was left as it is.")
 
 
+def check_writable(connection: apsw.Connection, path: Path) -> None:
+    """SQLite opens a file that it may not write for reading; here that is an error, at opening rather than later."""
+    if connection.readonly("main"):
+        raise StorageUnavailable(f"{path} can't be written: check its owner and permissions.")
+
+
 def create_index(execute: Callable[..., Any], index: int, kind: str) -> None:
     """Creates the table of an index unless it is there."""
     creators = {"range": sql.CREATE_RANGE, "text": sql.CREATE_TEXT, "vector": sql.CREATE_VECTOR}
@@ -161,4 +167,6 @@ def translate(error: apsw.Error, path: Path) -> StorageError:
         return StorageUnavailable(f"{path} can't be read or written ({text}): check its disk and its permissions.")
     if isinstance(error, (apsw.BusyError, apsw.LockedError)):
         return DirectoryInUse(f"{path} is locked by another program ({text}): close that program and try again.")
+    if isinstance(error, (apsw.CursorClosedError, apsw.ConnectionClosedError)):
+        return StorageError(f"{path} was closed while it was read: open the storage again.")
     return StorageError(f"{path}: {text}.")

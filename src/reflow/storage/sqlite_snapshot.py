@@ -20,18 +20,19 @@ _decode_undo = msgspec.msgpack.Decoder(list[int | bytes | None]).decode
 class Reader:
     """A connection and the cursor that all its statements share; every statement is read to its end at once."""
 
-    __slots__ = ("connection", "execute", "path")
+    __slots__ = ("_cursor", "connection", "execute", "path")
 
     def __init__(self, connection: apsw.Connection, path: Path) -> None:
         self.connection = connection
-        cursor: Any = connection.cursor()
-        self.execute: Callable[..., Any] = cursor.execute
         self.path = path
+        self._cursor: Any = connection.cursor()
+        self.execute: Callable[..., Any] = self._cursor.execute
 
-    def fresh_execute(self, statement: str) -> None:
-        """Runs a statement on a cursor of its own: one that has failed may repeat its error at the next statement."""
-        cursor: Any = self.connection.cursor()
-        cursor.execute(statement)
+    def renew(self) -> None:
+        """Takes another cursor after an error, which the old one would repeat at its next statement."""
+        self._cursor.close(True)
+        self._cursor = self.connection.cursor()
+        self.execute = self._cursor.execute
 
 
 class SqliteSnapshot:
@@ -51,7 +52,7 @@ class SqliteSnapshot:
         try:
             return self._execute(sql.GET[table], (seq,)).get
         except apsw.Error as error:
-            raise translate(error, self._path) from error
+            raise self._failure(error) from error
 
     async def get_many(self, table: int, seqs: Sequence[int]) -> list[bytes | None]:
         statement = sql.GET[table]
@@ -59,7 +60,7 @@ class SqliteSnapshot:
         try:
             return [execute(statement, (seq,)).get for seq in seqs]
         except apsw.Error as error:
-            raise translate(error, self._path) from error
+            raise self._failure(error) from error
 
     async def scan(
         self, table: int, index: int, lower: bytes, upper: bytes, *, reverse: bool = False, limit: int
@@ -73,57 +74,57 @@ class SqliteSnapshot:
             statement = (sql.SCAN_RANGE_DOWN if reverse else sql.SCAN_RANGE)[table, index]
             return [Row(*row) for row in self._execute(statement, (lower, upper, limit)).fetchall()]
         except apsw.Error as error:
-            raise translate(error, self._path) from error
+            raise self._failure(error) from error
 
     async def count(self, table: int, index: int, lower: bytes, upper: bytes) -> int:
         if index == table:
-            return self._read(sql.COUNT_TABLE[table], sequence_bounds(lower, upper)).get
-        return self._read(sql.COUNT_RANGE[index], (lower, upper)).get
+            return self._one(sql.COUNT_TABLE[table], sequence_bounds(lower, upper))
+        return self._one(sql.COUNT_RANGE[index], (lower, upper))
 
     async def search_text(self, index: int, terms: Sequence[TextTerm], *, limit: int, offset: int = 0) -> list[TextHit]:
         expression = " OR ".join(_quoted(term) for term in terms if term.term)
         if not expression:
             return []
-        return [TextHit(*hit) for hit in self._read(sql.MATCH[index], (expression, limit, offset)).fetchall()]
+        return [TextHit(*hit) for hit in self._rows(sql.MATCH[index], (expression, limit, offset))]
 
     async def text_stats(self, index: int, terms: Sequence[TextTerm]) -> TextStats:
-        if self._release is None and not self._connection().get_autocommit():
+        if self._release is None and self._reader is not None and not self._reader.connection.get_autocommit():
             # FTS5 holds what the open transaction changed in memory; a savepoint makes it write that down.
-            self._read("SAVEPOINT totals")
-            self._read("RELEASE totals")
-        documents, tokens = _totals(self._read(sql.TEXT_TOTALS[index]).get or b"")
+            self._rows("SAVEPOINT totals")
+            self._rows("RELEASE totals")
+        documents, tokens = _totals(self._one(sql.TEXT_TOTALS[index]) or b"")
         statement = sql.COUNT_MATCHES[index]
-        matches = tuple(self._read(statement, (_quoted(term),)).get if term.term else 0 for term in terms)
+        matches = tuple(self._one(statement, (_quoted(term),)) if term.term else 0 for term in terms)
         return TextStats(documents, tokens / documents if documents else 0.0, matches)
 
     async def vectors(self, index: int, generation: int, *, after: int = 0, limit: int) -> list[tuple[int, bytes]]:
-        if self._read(sql.HAS_GENERATION[index], (generation,)).get is None:
+        if self._one(sql.HAS_GENERATION[index], (generation,)) is None:
             return []
-        return self._read(sql.SCAN_VECTORS[index, generation], (after, limit)).fetchall()
+        return self._rows(sql.SCAN_VECTORS[index, generation], (after, limit))
 
     async def vector(self, index: int, generation: int, seq: int) -> bytes | None:
-        if self._read(sql.HAS_GENERATION[index], (generation,)).get is None:
+        if self._one(sql.HAS_GENERATION[index], (generation,)) is None:
             return None
-        return self._read(sql.GET_VECTOR[index, generation], (seq,)).get
+        return self._one(sql.GET_VECTOR[index, generation], (seq,))
 
     async def request(self, session: str, request: int) -> Request | None:
-        found = self._read(sql.GET_REQUEST, (session, request)).fetchone()
-        return None if found is None else Request(session, request, *found)
+        found = self._rows(sql.GET_REQUEST, (session, request))
+        return Request(session, request, *found[0]) if found else None
 
     async def undo(self, after: int) -> list[Undo]:
         replaced: list[Undo] = []
-        for ts, packed in self._read(sql.UNDO, (after,)).fetchall():
+        for ts, packed in self._rows(sql.UNDO, (after,)):
             fields = cast("list[Any]", _decode_undo(packed))
             triples = zip(fields[0::3], fields[1::3], fields[2::3], strict=True)
             replaced += [Undo(ts, table, seq, before) for table, seq, before in triples]
         return replaced
 
     async def horizon(self) -> int:
-        return self._read(sql.HORIZON).get
+        return self._one(sql.HORIZON)
 
     def meta(self) -> dict[str, bytes]:
         """The named values; see `Storage.read_meta`."""
-        return dict(self._read(sql.READ_META).fetchall())
+        return dict(self._rows(sql.READ_META))
 
     async def close(self) -> None:
         reader, self._reader = self._reader, None
@@ -133,16 +134,25 @@ class SqliteSnapshot:
         if self._release is not None:
             self._release(reader)
 
-    def _connection(self) -> apsw.Connection:
-        if self._reader is None:
-            _closed()
-        return cast("Reader", self._reader).connection
-
-    def _read(self, statement: str, values: tuple[Any, ...] = ()) -> Any:
+    def _rows(self, statement: str, values: tuple[Any, ...] = ()) -> list[Any]:
         try:
-            return self._execute(statement, values)
+            return self._execute(statement, values).fetchall()
         except apsw.Error as error:
-            raise translate(error, self._path) from error
+            raise self._failure(error) from error
+
+    def _one(self, statement: str, values: tuple[Any, ...] = ()) -> Any:
+        """The only value of the only row; None where there is no row."""
+        try:
+            return self._execute(statement, values).get
+        except apsw.Error as error:
+            raise self._failure(error) from error
+
+    def _failure(self, error: apsw.Error) -> StorageError:
+        closed = isinstance(error, (apsw.CursorClosedError, apsw.ConnectionClosedError))
+        if self._reader is not None and not closed:
+            self._reader.renew()
+            self._execute = self._reader.execute
+        return translate(error, self._path)
 
 
 def _closed(*_arguments: object) -> Any:
