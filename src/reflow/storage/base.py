@@ -49,7 +49,10 @@ class Row(NamedTuple):
 
 
 class IndexWrite(NamedTuple):
-    """An index row that goes, comes or both. An unchanged key writes no row and makes no IndexWrite."""
+    """An index row that goes, comes or both. An unchanged key writes no row and makes no IndexWrite.
+
+    Removing a row that is not there, or adding one that is, changes nothing: a backfill may not have come so far yet.
+    """
 
     index: int  # pyright: ignore[reportIncompatibleMethodOverride]
     remove: bytes | None
@@ -57,7 +60,10 @@ class IndexWrite(NamedTuple):
 
 
 class TextWrite(NamedTuple):
-    """The tokens of one text field, already normalised and separated by single spaces; None removes the entry."""
+    """The tokens of one text field, already normalised and separated by single spaces; None removes the entry.
+
+    A token holds no space, no control character and no upper-case ASCII letter; else it is free.
+    """
 
     index: int  # pyright: ignore[reportIncompatibleMethodOverride]
     tokens: str | None
@@ -84,7 +90,10 @@ class Write(msgspec.Struct, frozen=True, gc=False):
 
 
 class Request(msgspec.Struct, frozen=True, gc=False):
-    """The stored answer of a client's mutation, so that a replay is answered and not run again."""
+    """The stored answer of a client's mutation, so that a replay is answered and not run again.
+
+    `ts` is that of the batch which carries it. A second answer to the same request is refused.
+    """
 
     session: str
     request: int
@@ -94,7 +103,7 @@ class Request(msgspec.Struct, frozen=True, gc=False):
 
 @dataclass(slots=True)
 class Batch:
-    """All that one mutation writes, at its own commit timestamp."""
+    """All that one mutation writes, at its own commit timestamp, which is above every earlier one."""
 
     ts: int
     writes: list[Write] = field(default_factory=list[Write])
@@ -136,12 +145,19 @@ class TextTerm(NamedTuple):
 
 
 class Snapshot(Protocol):
-    """A stable view of the state at `ts`. Close it soon: it may hold back the cleaning of a log."""
+    """A stable view of the state at `ts`. Close it soon: it may hold back the cleaning of a log.
+
+    Every method raises StorageError where the data can't be read; other snapshots are not touched by it.
+    """
 
     @property
-    def ts(self) -> int: ...
+    def ts(self) -> int:
+        """The timestamp of the last commit that is seen; 0 before the first one."""
+        ...
 
-    async def get(self, table: int, seq: int) -> bytes | None: ...
+    async def get(self, table: int, seq: int) -> bytes | None:
+        """One document; None where there is none."""
+        ...
 
     async def get_many(self, table: int, seqs: Sequence[int]) -> list[bytes | None]:
         """The documents in the order asked for, None where there is none."""
@@ -161,15 +177,21 @@ class Snapshot(Protocol):
         """Documents that hold any of the terms, by BM25 (k1 = 1.2, b = 0.75), ties by newest first."""
         ...
 
-    async def text_stats(self, index: int, terms: Sequence[TextTerm]) -> TextStats: ...
+    async def text_stats(self, index: int, terms: Sequence[TextTerm]) -> TextStats:
+        """The numbers behind the scores of `search_text`."""
+        ...
 
     async def vectors(self, index: int, generation: int, *, after: int = 0, limit: int) -> list[tuple[int, bytes]]:
         """(sequence number, vector) pairs in order of sequence number, from the first one above `after`."""
         ...
 
-    async def vector(self, index: int, generation: int, seq: int) -> bytes | None: ...
+    async def vector(self, index: int, generation: int, seq: int) -> bytes | None:
+        """One document's vector; None where it has none in that generation."""
+        ...
 
-    async def request(self, session: str, request: int) -> Request | None: ...
+    async def request(self, session: str, request: int) -> Request | None:
+        """The stored answer; None where none was given, or it is kept no longer."""
+        ...
 
     async def undo(self, after: int) -> list[Undo]:
         """What commits with a timestamp above `after` replaced, oldest first. Complete only down to `horizon()`."""
@@ -179,14 +201,18 @@ class Snapshot(Protocol):
         """Reads at this timestamp or a later one can be answered."""
         ...
 
-    async def close(self) -> None: ...
+    async def close(self) -> None:
+        """Gives the view back. Closing twice does nothing."""
+        ...
 
 
 class Storage(Protocol):
     """One group of commits is open at a time: apply()*, then commit() or rollback().
 
     An applied batch is seen by head() at once and by snapshot() after commit(). commit() returns when the group is
-    durable to the degree that was chosen at opening; when it raises, nothing of the group is stored.
+    durable to the degree that was chosen at opening; when it raises a StorageError, nothing of the group is stored
+    and the next group may begin. Whoever is cancelled in commit() gets the cancellation when the commit has ended,
+    and is not told how.
     """
 
     concurrent: bool
@@ -208,12 +234,16 @@ class Storage(Protocol):
         """Adds a batch to the open group, whole or (when it raises) not at all."""
         ...
 
-    async def commit(self) -> None: ...
+    async def commit(self) -> None:
+        """Makes the open group durable and seen. Without an open group nothing happens."""
+        ...
 
-    async def rollback(self) -> None: ...
+    async def rollback(self) -> None:
+        """Drops the open group. Without one nothing happens."""
+        ...
 
     async def read_meta(self) -> dict[str, bytes]:
-        """Small named values outside of time: the catalog, the schema's fingerprint."""
+        """Small named values outside of time, as last committed: the catalog, the schema's fingerprint."""
         ...
 
     async def write_meta(self, key: str, value: bytes | None) -> None:
@@ -228,9 +258,13 @@ class Storage(Protocol):
         """`kind` is "range", "text" or "vector". The index starts empty."""
         ...
 
-    async def drop_index(self, index: int, table: int, kind: str) -> None: ...
+    async def drop_index(self, index: int, table: int, kind: str) -> None:
+        """Dropping what is not there changes nothing."""
+        ...
 
-    async def drop_table(self, table: int) -> None: ...
+    async def drop_table(self, table: int) -> None:
+        """Drops the documents, not the indexes. The undo log keeps what it has of them."""
+        ...
 
     async def put_index_rows(
         self, table: int, rows: Sequence[tuple[int, Sequence[IndexWrite], Sequence[TextWrite]]]
@@ -244,4 +278,6 @@ class Storage(Protocol):
         first. True where more is left to forget: ask again in a later group."""
         ...
 
-    async def close(self) -> None: ...
+    async def close(self) -> None:
+        """Drops an open group and gives everything back. Closing twice does nothing; open() works again."""
+        ...
