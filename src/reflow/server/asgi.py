@@ -78,6 +78,10 @@ class Doors:
         self._token = token
         opened.lock.publish(url, token)
 
+    def sockets(self) -> set[SyncSocket]:
+        """The clients that are connected."""
+        return set() if self._running is None else self._running.sync.sockets
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves one request, one websocket, or the lifespan of the server."""
         kind = scope["type"]
