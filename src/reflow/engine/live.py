@@ -171,6 +171,32 @@ class Connection:
             self._hub.cache.unsubscribe(query.entry, self, query.add.query_id)
             query.entry = None
 
+    def advance(self, ts: int) -> bool:
+        """Does what `update` does where that needs no await: at most one query, whose result is there already.
+
+        This is what nearly every transition is. False: nothing was done, `update` has to.
+        """
+        touched = self.touched
+        if len(touched) > 1 or self._removed or self._wanted != self.version[:2]:
+            return False
+        query_id, news = 0, None
+        for query_id in touched:
+            query = self._queries.get(query_id)
+            entry = query.entry if query is not None else None
+            if query is None or entry is None or entry.personal or not entry.valid_at(ts):
+                return False
+            result, sent = entry.result, query.sent
+            if result is not sent and (sent is None or result is None or not sent.same(result)):
+                news = result
+            query.sent = result
+        touched.clear()
+        if news is not None or self._owed:
+            self._owed = False
+            start = self.version
+            self.version, changes = self._hub.step(start, ts, query_id, news)
+            self._sink.transition(start, self.version, changes)
+        return True
+
     async def update(self, snapshots: Snapshots) -> None:
         """Sends one transition to the latest version: everything in it is of one timestamp."""
         snapshot: Snapshot | None = None
@@ -280,6 +306,9 @@ class Hub:
         self._tick_wake = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._count = 0
+        self._busy = False
+        self._steps: dict[tuple[Version, int, int], tuple[Version, Sequence[Change], Result | None]] = {}
+        """Steps of this round. A result is known by its address, so it is kept as long as its key."""
         self.after_round: Callable[[], None] = lambda: None
         """Called when a slice of transitions was handed out."""
 
@@ -296,6 +325,11 @@ class Hub:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
+    async def settled(self) -> None:
+        """Returns once every connection that takes news has them. For tests."""
+        while self._dirty or self._busy:
+            await asyncio.sleep(0)
+
     def connect(self, sink: Sink) -> Connection:
         """A new connection at version (0, 0, 0)."""
         return Connection(self, sink)
@@ -304,6 +338,16 @@ class Hub:
         """Queues a connection."""
         self._dirty[connection] = None
         self._wake.set()
+
+    def step(self, start: Version, ts: int, query_id: int, news: Result | None) -> tuple[Version, Sequence[Change]]:
+        """The next version and the changes to it; in one round the very same objects for everybody who takes it."""
+        key = (start, query_id, id(news))
+        found = self._steps.get(key)
+        if found is None:
+            end = Version(start.query_set, start.identity, max(ts, start.ts))
+            changes = [] if news is None else [Change(query_id, news)]
+            found = self._steps[key] = (end, changes, news)
+        return found[0], found[1]
 
     def changed(self, entry: Entry) -> None:
         """An entry is outdated: everybody who follows it is to be told."""
@@ -329,18 +373,25 @@ class Hub:
         while True:
             await self._wake.wait()
             self._wake.clear()
+            self._busy = True
             snapshots = Snapshots(self.committer)
             began = time.perf_counter()
+            published = self.committer.published
             try:
                 while self._dirty and time.perf_counter() - began < self.limits.transition_slice_seconds:
                     connection = next(iter(self._dirty))
                     del self._dirty[connection]
                     if connection.ready:
                         await self._update(connection, snapshots)
+                        if published != self.committer.published:
+                            published = self.committer.published
+                            self._steps.clear()
                 await snapshots.close()
             except StorageError:
                 LOG.exception("a snapshot could not be given back")
+            self._steps.clear()
             self.after_round()
+            self._busy = False
             if self._dirty:
                 self._wake.set()
                 await asyncio.sleep(0)
@@ -348,7 +399,8 @@ class Hub:
     async def _update(self, connection: Connection, snapshots: Snapshots) -> None:
         """One failing connection must not stop the others."""
         try:
-            await connection.update(snapshots)
+            if not connection.advance(self.committer.published):
+                await connection.update(snapshots)
         except Exception as error:
             LOG.exception("a transition failed; its connection is closed")
             connection.fail(f"InternalServerError: {type(error).__name__}")

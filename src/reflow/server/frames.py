@@ -146,23 +146,19 @@ def transition(start: Version, end: Version, changes: Sequence[Change], with_log
     return Frame(parts)
 
 
-_Key = tuple[Version, Version, tuple[tuple[int, int], ...]]
-
-
 class Transitions:
     """Transitions of one round: the same step of many clients is encoded once."""
 
     def __init__(self, with_logs: bool = False) -> None:
         self._with_logs = with_logs
-        # A result is known by its address, so it is kept as long as its key.
-        self._frames: dict[_Key, tuple[Frame, Sequence[Change]]] = {}
+        # The hub hands out one object for changes that many clients get: it is known by its address, and kept so long.
+        self._frames: dict[int, tuple[Frame, Sequence[Change]]] = {}
 
     def frame(self, start: Version, end: Version, changes: Sequence[Change]) -> Frame:
         """The frame of a transition."""
-        key = (start, end, tuple([(query_id, id(result)) for query_id, result in changes]))
-        found = self._frames.get(key)
+        found = self._frames.get(id(changes))
         if found is None:
-            found = self._frames[key] = (transition(start, end, changes, self._with_logs), changes)
+            found = self._frames[id(changes)] = (transition(start, end, changes, self._with_logs), changes)
         return found[0]
 
     def clear(self) -> None:
