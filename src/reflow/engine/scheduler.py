@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 LOG = logging.getLogger("reflow.scheduler")
 
 _AFTER_ERROR_MS = 1000.0
+_POLL_SECONDS = 0.01
 _LONGEST_SLEEP_SECONDS = 60.0
 """The machine's clock may be set while a sleep goes on."""
 
@@ -77,6 +78,9 @@ class Scheduler:
         self._wake = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._starting = False
+        self._stalled = False
+        self._resting = 0
+        """Finished functions whose outcome could not be stored yet."""
         self._again: set[str] = set()
         """Functions that became due while their former run was still being cleared away."""
         self._running: dict[Kind, dict[str, asyncio.Task[None]]] = {"mutation": {}, "action": {}}
@@ -116,12 +120,12 @@ class Scheduler:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def settled(self) -> None:
-        """Returns once nothing is due and nothing runs."""
+        """Returns once nothing is due and nothing runs, except what waits for a failing storage to recover."""
         while True:
             running = [*self._running["mutation"].values(), *self._running["action"].values()]
-            if running:
-                await asyncio.wait(running)
-            elif self._starting or any(self._waiting.values()) or self._is_due():
+            if len(running) > self._resting:
+                await asyncio.wait(running, timeout=_POLL_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+            elif not self._stalled and (self._starting or self._can_start()):
                 await asyncio.sleep(0)
             else:
                 return
@@ -188,7 +192,9 @@ class Scheduler:
                 await work()
             except Exception as error:
                 LOG.error("the scheduler goes on after: %s", error, exc_info=not isinstance(error, ReflowError))
+                self._stalled = work == self._step
                 await self._engine.clock.sleep(_AFTER_ERROR_MS / 1000)
+                self._stalled = False
 
     async def _step(self) -> None:
         """Starts what is due, or waits for the next."""
@@ -215,6 +221,10 @@ class Scheduler:
             if waiting and len(self._running[kind]) < self._places(kind):
                 return waiting.popleft()
         return heapq.heappop(self._due)[1] if self._is_due() else None
+
+    def _can_start(self) -> bool:
+        freed = any(ids and len(self._running[kind]) < self._places(kind) for kind, ids in self._waiting.items())
+        return freed or self._is_due()
 
     def _is_due(self) -> bool:
         return bool(self._due) and self._due[0][0] <= self._now() * 1000
@@ -265,7 +275,11 @@ class Scheduler:
                 return
             except (StorageError, Overloaded) as error:
                 LOG.error("the outcome of a scheduled function can't be stored yet: %s", error)
-                await self._engine.clock.sleep(_AFTER_ERROR_MS / 1000)
+                self._resting += 1
+                try:
+                    await self._engine.clock.sleep(_AFTER_ERROR_MS / 1000)
+                finally:
+                    self._resting -= 1
 
     async def _row(self, id: str) -> Scheduled | None:
         async with self._engine.reading() as tx:

@@ -1,1 +1,18 @@
-"""For tests of reflow and of applications: schedules, faults and clocks that follow a seed."""
+"""For tests of applications, and of reflow: schedules, faults and clocks that follow a seed."""
+
+from __future__ import annotations
+
+from reflow.testing.clock import SeededEntropy, VirtualClock
+from reflow.testing.faults import FaultPlan, FaultyStorage
+from reflow.testing.interleave import InterleavingStorage
+from reflow.testing.simulation import Simulation, simulate
+
+__all__ = [
+    "FaultPlan",
+    "FaultyStorage",
+    "InterleavingStorage",
+    "SeededEntropy",
+    "Simulation",
+    "VirtualClock",
+    "simulate",
+]

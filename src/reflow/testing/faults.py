@@ -33,11 +33,13 @@ class FaultPlan:
     read: float = 0.0
     """Every call of a snapshot."""
     most: int | None = None
+    active: bool = True
+    """False spares every call; `simulate` does so while an application starts and stops."""
     raised: Counter[str] = field(default_factory=Counter[str])
 
     def chance(self, operation: str) -> float:
         """The chance that a call fails now."""
-        if operation in _CLEANING_UP or (self.most is not None and self.raised.total() >= self.most):
+        if not self.active or operation in _CLEANING_UP or (self.most is not None and self.raised.total() >= self.most):
             return 0.0
         if operation.startswith("snapshot."):
             return self.read
@@ -52,7 +54,8 @@ class FaultyStorage(WrappedStorage):
     A failed commit is known to have failed: an outcome that nobody knows is not modelled. Example:
 
         plan = FaultPlan(seed=3, commit=0.1)
-        app = rf.App(modules=[orders], storage=FaultyStorage(MemoryStorage(), plan))
+        async with simulate(app, faults=plan) as sim:
+            ...
     """
 
     def __init__(self, inner: Storage, plan: FaultPlan) -> None:

@@ -19,7 +19,8 @@ class InterleavingStorage(WrappedStorage):
     What else runs on the event loop gets in between, in another order with every seed, and the same seed gives the
     same order again. `concurrent` is True, so that mutations run side by side. Example:
 
-        app = rf.App(modules=[orders], storage=InterleavingStorage(MemoryStorage(), seed=7))
+        async with simulate(app, seed=7, interleave=True) as sim:
+            ...
     """
 
     def __init__(self, inner: Storage, seed: int | Random = 0, *, longest_pause: int = 3) -> None:
