@@ -144,7 +144,7 @@ def test_semantic_and_word_results_stand_beside_each_other(address: str, open_wi
 
 def test_a_search_without_its_words_says_so_and_still_finds_by_meaning(address: str, open_window: OpenWindow) -> None:
     page = open_window(address)
-    search(page, "heaviness")
+    search(page, "tonnage")
     expect(names(page, "Matches by meaning").first).to_contain_text("weigh_cargo")
     expect(page.get_by_text("No chunk has these words")).to_be_visible()
 

@@ -46,7 +46,7 @@ export type SearchResults = {
   hybrid: ChunkRow[];
   semantic: ChunkRow[];
   words: ChunkRow[];
-  /** False while a reused search still shows what an earlier run found. */
+  /** False when another model than the chunks' embedded the question: then only its words count. */
   fresh: boolean;
 };
 
@@ -63,6 +63,8 @@ export type Progress = {
   sources: number;
   startedAt: number | null;
   finishedAt: number | null;
+  /** Chunks per second of the present or last run. */
+  rate: number | null;
 };
 
 type None = Record<string, never>;

@@ -2,6 +2,7 @@
 import { ActionIcon, Highlight, Skeleton, Text, Tooltip, UnstyledButton } from "@mantine/core";
 import { useLayoutEffect, useRef, useState } from "react";
 import type { ChunkRow } from "../api.ts";
+import { useArrival, useArrivals } from "../lib/arrivals.ts";
 import { hashOf } from "../lib/location.ts";
 import { placeInFile } from "../lib/words.ts";
 import { CompareIcon } from "./icons.tsx";
@@ -16,6 +17,7 @@ type ChunkListProps = {
 };
 
 export function ChunkList({ label, rows, marked = [], shown = rows.length }: ChunkListProps) {
+  const arrives = useArrivals();
   const [isWhole, setWhole] = useState(false);
   const best = Math.max(...rows.map((row) => row.score ?? 0), Number.EPSILON);
   const hidden = isWhole ? 0 : Math.max(0, rows.length - shown);
@@ -23,7 +25,7 @@ export function ChunkList({ label, rows, marked = [], shown = rows.length }: Chu
     <>
       <ol className="chunks" aria-label={label}>
         {rows.slice(0, rows.length - hidden).map((row, index) => (
-          <Chunk key={row._id} row={row} rank={index + 1} best={best} marked={marked} />
+          <Chunk key={row._id} row={row} rank={index + 1} best={best} marked={marked} arrives={arrives} />
         ))}
       </ol>
       {hidden > 0 && (
@@ -35,11 +37,12 @@ export function ChunkList({ label, rows, marked = [], shown = rows.length }: Chu
   );
 }
 
-type ChunkProps = { row: ChunkRow; rank: number; best: number; marked: string[] };
+type ChunkProps = { row: ChunkRow; rank: number; best: number; marked: string[]; arrives: boolean };
 
-function Chunk({ row, rank, best, marked }: ChunkProps) {
+function Chunk({ row, rank, best, marked, arrives }: ChunkProps) {
+  const arrival = useArrival(arrives);
   return (
-    <li className="chunk">
+    <li className="chunk" {...arrival}>
       <span className="rank" aria-hidden="true">
         {rank}
       </span>

@@ -12,7 +12,6 @@ import {
 import { useConvexConnectionState, useQuery } from "convex/react";
 import { api, type Progress } from "../api.ts";
 import { TABS } from "../lib/location.ts";
-import { useRate } from "../lib/rate.ts";
 import { count, duration, many } from "../lib/words.ts";
 import { Logo, MoonIcon, SunIcon } from "./icons.tsx";
 import { Boundary } from "./panel.tsx";
@@ -92,14 +91,13 @@ function SchemeSwitch() {
 
 function Indexing() {
   const progress = useQuery(api.corpus.progress, {});
-  const rate = useRate(progress?.embedded);
   if (!progress || progress.total === 0) return null;
   const running = progress.pending > 0;
   const share = (part: number) => (100 * part) / progress.total;
   return (
     <div className="indexing" data-running={running || undefined}>
       <Text size="sm" component="p" role="status">
-        {running ? runningText(progress, rate) : finishedText(progress)}
+        {running ? runningText(progress) : finishedText(progress)}
         {progress.failed > 0 && (
           <>
             {" · "}
@@ -119,12 +117,12 @@ function Indexing() {
   );
 }
 
-function runningText(progress: Progress, rate: number | null) {
+function runningText(progress: Progress) {
   const done = `${count(progress.embedded)} of ${many(progress.total, "chunk")} embedded`;
   return (
     <>
       <strong>{done}</strong>
-      {rate !== null && rate >= 1 && ` · ${count(rate)} chunks/s`}
+      {progress.rate !== null && progress.rate >= 1 && ` · ${count(progress.rate)} chunks/s`}
       {" · already searchable"}
     </>
   );

@@ -1,6 +1,6 @@
 import { Alert, Button, Group, Kbd, Stack, Text, TextInput, Title } from "@mantine/core";
 import { useAction, useMutation, useQuery } from "convex/react";
-import { type FormEvent, type RefObject, useEffect, useState } from "react";
+import { type FormEvent, type KeyboardEvent, type RefObject, useEffect, useState } from "react";
 import { api, type ChunkRow, type SearchResults } from "../api.ts";
 import { ChunkList, ChunkSkeleton } from "../components/chunks.tsx";
 import { RetryIcon, SearchIcon } from "../components/icons.tsx";
@@ -42,6 +42,11 @@ function SearchBox({ box, input, onSearch }: SearchBoxProps) {
     event.preventDefault();
     if (text.trim()) onSearch(text.trim());
   };
+  const leave = (event: KeyboardEvent<HTMLInputElement>) => {
+    if (event.key !== "Escape") return;
+    event.preventDefault(); // the browser would empty the box
+    event.currentTarget.blur();
+  };
   return (
     <form role="search" onSubmit={submit} className="search-box">
       <TextInput
@@ -52,7 +57,7 @@ function SearchBox({ box, input, onSearch }: SearchBoxProps) {
         placeholder="Ask in your own words"
         value={text}
         onChange={(event) => setText(event.currentTarget.value)}
-        onKeyDown={(event) => event.key === "Escape" && event.currentTarget.blur()}
+        onKeyDown={leave}
         leftSection={<SearchIcon />}
         rightSection={<Kbd className="slash">/</Kbd>}
         autoFocus
@@ -175,7 +180,7 @@ function Rows({ rows, results, list, input }: RowsProps) {
 
 type NoticeProps = { input: string; searchId: string; results: SearchResults };
 
-/** Says when a search failed or shows an earlier run's results, and offers to run it again. */
+/** Says when a search failed or was embedded by another model, and offers to run it again. */
 function Notice({ input, searchId, results }: NoticeProps) {
   const run = useAction(api.searches.run);
   const [isRunning, setRunning] = useState(false);
@@ -201,10 +206,10 @@ function Notice({ input, searchId, results }: NoticeProps) {
       role="alert"
       color={problem === null ? "yellow" : "red"}
       variant="light"
-      title={problem === null ? "These results are from an earlier run" : "The search failed"}
+      title={problem === null ? "Only the words count for now" : "The search failed"}
     >
       <Group justify="space-between">
-        <Text size="sm">{problem === null ? "The data has changed since then." : reasonOf(problem)}</Text>
+        <Text size="sm">{problem === null ? "This question was embedded by another model than the chunks are now. Run it again to search by meaning." : reasonOf(problem)}</Text>
         <Button size="xs" variant="light" loading={isRunning} leftSection={<RetryIcon size={14} />} onClick={again}>
           Run again
         </Button>

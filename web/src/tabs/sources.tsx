@@ -6,6 +6,7 @@ import { ChunkSkeleton } from "../components/chunks.tsx";
 import { CheckIcon, DeleteIcon, RetryIcon, WarningIcon } from "../components/icons.tsx";
 import { More } from "../components/more.tsx";
 import { Empty, Panel } from "../components/panel.tsx";
+import { useArrival, useArrivals } from "../lib/arrivals.ts";
 import { count, many, reasonOf } from "../lib/words.ts";
 import { AddSource } from "./add_source.tsx";
 
@@ -32,21 +33,29 @@ function Table() {
   }
   return (
     <>
-      <ul className="source-list" aria-label="Sources">
-        {sources.results.map((source) => (
-          <Source key={source._id} source={source} />
-        ))}
-      </ul>
+      <SourceList rows={sources.results} />
       <More status={sources.status} load={() => sources.loadMore(PAGE)} />
     </>
   );
 }
 
-function Source({ source }: { source: SourceRow }) {
+function SourceList({ rows }: { rows: SourceRow[] }) {
+  const arrives = useArrivals();
+  return (
+    <ul className="source-list" aria-label="Sources">
+      {rows.map((source) => (
+        <Source key={source._id} source={source} arrives={arrives} />
+      ))}
+    </ul>
+  );
+}
+
+function Source({ source, arrives }: { source: SourceRow; arrives: boolean }) {
+  const arrival = useArrival(arrives);
   const facts = [many(source.chunkCount, "chunk")];
   if (source.totalTokens) facts.push(`${count(source.totalTokens)} tokens`);
   return (
-    <li className="source" data-state={source.state}>
+    <li className="source" data-state={source.state} {...arrival}>
       <div className="source-body">
         <div className="chunk-head">
           <span className="chunk-name">{source.name}</span>
