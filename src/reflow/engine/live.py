@@ -43,6 +43,22 @@ class Change(NamedTuple):
     result: Result | None
 
 
+class Step:
+    """A step from one version to the next that brings news of at most one query, for any number of clients."""
+
+    __slots__ = ("changes", "end", "news", "query_id", "start")
+
+    def __init__(self, start: Version, end: Version, query_id: int, news: Result | None) -> None:
+        self.start = start
+        self.end = end
+        self.query_id = query_id
+        self.news = news
+        self.changes: Sequence[Change] = [] if news is None else [Change(query_id, news)]
+
+
+_NO_STEP = Step(Version(-1, -1, -1), Version(-1, -1, -1), -1, None)
+
+
 class ProtocolError(ReflowError):
     """A client broke the rules of the sync protocol; its connection is closed."""
 
@@ -183,7 +199,7 @@ class Connection:
         for query_id in touched:
             query = self._queries.get(query_id)
             entry = query.entry if query is not None else None
-            if query is None or entry is None or entry.personal or not entry.valid_at(ts):
+            if query is None or entry is None or entry.personal or not entry.ts <= ts < entry.stale_since:
                 return False
             result, sent = entry.result, query.sent
             if result is not sent and (sent is None or result is None or not sent.same(result)):
@@ -192,9 +208,9 @@ class Connection:
         touched.clear()
         if news is not None or self._owed:
             self._owed = False
-            start = self.version
-            self.version, changes = self._hub.step(start, ts, query_id, news)
-            self._sink.transition(start, self.version, changes)
+            step = self._hub.step(self.version, ts, query_id, news)
+            self.version = step.end
+            self._sink.transition(step.start, step.end, step.changes)
         return True
 
     async def update(self, snapshots: Snapshots) -> None:
@@ -307,8 +323,9 @@ class Hub:
         self._tasks: list[asyncio.Task[None]] = []
         self._count = 0
         self._busy = False
-        self._steps: dict[tuple[Version, int, int], tuple[Version, Sequence[Change], Result | None]] = {}
+        self._steps: dict[tuple[Version, int, int], Step] = {}
         """Steps of this round. A result is known by its address, so it is kept as long as its key."""
+        self._step = _NO_STEP
         self.after_round: Callable[[], None] = lambda: None
         """Called when a slice of transitions was handed out."""
 
@@ -339,15 +356,22 @@ class Hub:
         self._dirty[connection] = None
         self._wake.set()
 
-    def step(self, start: Version, ts: int, query_id: int, news: Result | None) -> tuple[Version, Sequence[Change]]:
-        """The next version and the changes to it; in one round the very same objects for everybody who takes it."""
+    def step(self, start: Version, ts: int, query_id: int, news: Result | None) -> Step:
+        """The step to the next version; in one round the very same object for everybody who takes it."""
+        step = self._step
+        if step.start is start and step.news is news and step.query_id == query_id:
+            return step
         key = (start, query_id, id(news))
         found = self._steps.get(key)
         if found is None:
             end = Version(start.query_set, start.identity, max(ts, start.ts))
-            changes = [] if news is None else [Change(query_id, news)]
-            found = self._steps[key] = (end, changes, news)
-        return found[0], found[1]
+            found = self._steps[key] = Step(start, end, query_id, news)
+        self._step = found
+        return found
+
+    def _forget_steps(self) -> None:
+        self._steps.clear()
+        self._step = _NO_STEP
 
     def changed(self, entry: Entry) -> None:
         """An entry is outdated: everybody who follows it is to be told."""
@@ -375,35 +399,36 @@ class Hub:
             self._wake.clear()
             self._busy = True
             snapshots = Snapshots(self.committer)
-            began = time.perf_counter()
-            published = self.committer.published
+            await self._slice(snapshots)
             try:
-                while self._dirty and time.perf_counter() - began < self.limits.transition_slice_seconds:
-                    connection = next(iter(self._dirty))
-                    del self._dirty[connection]
-                    if connection.ready:
-                        await self._update(connection, snapshots)
-                        if published != self.committer.published:
-                            published = self.committer.published
-                            self._steps.clear()
                 await snapshots.close()
             except StorageError:
                 LOG.exception("a snapshot could not be given back")
-            self._steps.clear()
+            self._forget_steps()
             self.after_round()
             self._busy = False
             if self._dirty:
                 self._wake.set()
                 await asyncio.sleep(0)
 
-    async def _update(self, connection: Connection, snapshots: Snapshots) -> None:
-        """One failing connection must not stop the others."""
-        try:
-            if not connection.advance(self.committer.published):
-                await connection.update(snapshots)
-        except Exception as error:
-            LOG.exception("a transition failed; its connection is closed")
-            connection.fail(f"InternalServerError: {type(error).__name__}")
+    async def _slice(self, snapshots: Snapshots) -> None:
+        """Updates connections until none is left or the time is up."""
+        ends = time.perf_counter() + self.limits.transition_slice_seconds
+        dirty, published = self._dirty, self.committer.published
+        while dirty and time.perf_counter() < ends:
+            connection = next(iter(dirty))
+            del dirty[connection]
+            if not connection.ready:
+                continue
+            try:
+                if not connection.advance(published):
+                    await connection.update(snapshots)
+            except Exception as error:
+                LOG.exception("a transition failed; its connection is closed")
+                connection.fail(f"InternalServerError: {type(error).__name__}")
+            if published != self.committer.published:
+                published = self.committer.published
+                self._forget_steps()
 
     async def _tick(self) -> None:
         while True:

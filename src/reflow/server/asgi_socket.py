@@ -31,6 +31,10 @@ class AsgiWire:
         """False while too much is unsent."""
         return self._unsent <= self._bound
 
+    def write_one(self, frame: Frame) -> None:
+        """Sends a frame."""
+        self.write((frame,))
+
     def write(self, frames: Sequence[Frame]) -> None:
         """Queues frames."""
         if self._closing is None:

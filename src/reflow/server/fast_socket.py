@@ -80,14 +80,17 @@ class FastSocket(WebSocketsSansIOProtocol):
         """False while too much is unsent."""
         return not self._blocked
 
+    def write_one(self, frame: Frame) -> None:
+        """Sends a frame; after the end of the socket nothing happens."""
+        if self.disconnected or self.close_sent or not self.handshake_complete:
+            return
+        self.transport.write(self._picked(frame) if self._deflates else frame.raw)
+
     def write(self, frames: Sequence[Frame]) -> None:
         """Sends frames in one go; after the end of the socket nothing happens."""
         if self.disconnected or self.close_sent or not self.handshake_complete:
             return
-        if len(frames) == 1:
-            self.transport.write(self._picked(frames[0]))
-        else:
-            self.transport.write(b"".join([self._picked(frame) for frame in frames]))
+        self.transport.write(b"".join([self._picked(frame) for frame in frames]))
 
     def _picked(self, frame: Frame) -> bytes:
         if self._deflates:

@@ -32,6 +32,10 @@ class Wire(Protocol):
         """False while too much is unsent; `SyncSocket.drained` is called afterwards."""
         ...
 
+    def write_one(self, frame: Frame) -> None:
+        """Sends a frame."""
+        ...
+
     def write(self, frames: Sequence[Frame]) -> None:
         """Sends frames in one go."""
         ...
@@ -87,14 +91,17 @@ class SyncSocket:
 
     __slots__ = (
         *("_door", "_engine", "_held", "_loop", "_mutating", "_acting", "_pending", "_wire", "closed", "connection"),
-        *("session", "silence", "_turn", "_queue"),
+        *("session", "silence", "_turn", "_queue", "ready", "_frame"),
     )
 
     def __init__(self, door: SyncDoor, wire: Wire) -> None:
         self._door = door
         self._engine = door.engine
         self._wire = wire
+        self.ready = wire.ready
+        """Whether the transport takes another transition."""
         self._loop = asyncio.get_running_loop()
+        self._frame = door.transitions.frame
         self.connection = door.engine.hub.connect(self)
         self.session: str | None = None
         self.silence = 0
@@ -150,20 +157,16 @@ class SyncSocket:
 
     # What the hub says
 
-    def ready(self) -> bool:
-        """Whether the transport takes another transition."""
-        return self._wire.ready()
-
     def transition(self, start: Version, end: Version, changes: Sequence[Change]) -> None:
         """Sends a transition, together with what waits already."""
-        frame = self._door.transitions.frame(start, end, changes)
+        frame = self._frame(start, end, changes)
         self.silence = 0
         if self._pending:
             waiting, self._pending = self._pending, []
             waiting.append(frame)
             self._wire.write(waiting)
         else:
-            self._wire.write((frame,))
+            self._wire.write_one(frame)
 
     def fail(self, reason: str) -> None:
         """Closes the socket because of a fault of the server; the client will come back."""
