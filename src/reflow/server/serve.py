@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import gc
 import secrets
 import signal
 import socket
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from reflow.app import App, Durability
 
 _BACKLOG = 2048
+_GC_THRESHOLD = (20_000, 20, 50)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,6 +108,9 @@ def serve(
 
     async def main() -> None:
         loop = asyncio.get_running_loop()
+        # What lives as long as the process need not be looked at again; short-lived objects die by reference count.
+        gc.freeze()
+        gc.set_threshold(*_GC_THRESHOLD)
         stopped = asyncio.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, stopped.set)

@@ -91,7 +91,7 @@ class SyncSocket:
 
     __slots__ = (
         *("_door", "_engine", "_held", "_loop", "_mutating", "_acting", "_pending", "_wire", "closed", "connection"),
-        *("session", "silence", "_turn", "_queue", "ready", "_frame"),
+        *("session", "silence", "_turn", "_queue", "ready", "_frame", "_came_back"),
     )
 
     def __init__(self, door: SyncDoor, wire: Wire) -> None:
@@ -104,6 +104,8 @@ class SyncSocket:
         self._frame = door.transitions.frame
         self.connection = door.engine.hub.connect(self)
         self.session: str | None = None
+        self._came_back = False
+        """Only a client that was here before can ask for a mutation that has run already."""
         self.silence = 0
         self.closed = False
         self._pending: list[Frame] = []
@@ -226,6 +228,7 @@ class SyncSocket:
 
     def _connect(self, message: Connect) -> None:
         self.session = message.session_id
+        self._came_back = message.connection_count > 0
         if message.max_observed_timestamp is None:
             return
         try:
@@ -273,7 +276,7 @@ class SyncSocket:
         key = (self.session or "", request)
         done = partial(self._mutated, request)
         self._mutating += 1
-        call = Call(function, arguments(message.args), self.connection.identity, key, done)
+        call = Call(function, arguments(message.args), self.connection.identity, key, done, self._came_back)
         if self._turn:
             self._queue.append(call)
         else:
