@@ -51,7 +51,7 @@ function Chunk({ row, rank, best, marked, arrives }: ChunkProps) {
           <span className="chunk-name">{row.name ?? row.sourceName}</span>
           <span className="chunk-place">{placeInFile(row.file, row.lines)}</span>
         </div>
-        <ChunkText text={row.text} marked={marked} />
+        <ChunkText text={withoutName(row)} marked={marked} />
       </div>
       <div className="chunk-end">
         {row.score !== undefined && <Score score={row.score} best={best} />}
@@ -59,6 +59,11 @@ function Chunk({ row, rank, best, marked, arrives }: ChunkProps) {
       </div>
     </li>
   );
+}
+
+/** A chunk's text without the line that repeats its name. */
+function withoutName({ name, text }: ChunkRow): string {
+  return name && text.startsWith(`${name}\n`) ? text.slice(name.length + 1).trimStart() : text;
 }
 
 /** A score as a number and as a bar relative to the list's best. */
