@@ -252,6 +252,15 @@ class QueryCache:
         entry.due = NEVER
         self._subscriptions.remove(entry)
 
+    def entries(self) -> Iterable[Entry]:
+        """All that can be found."""
+        return self._entries.values()
+
+    @property
+    def idle_bytes(self) -> int:
+        """What the results that nobody follows take."""
+        return self._idle_bytes
+
     def __len__(self) -> int:
         return len(self._entries)
 
