@@ -27,14 +27,17 @@ def open_window(chromium: Browser) -> Iterator[OpenWindow]:
         if message.type == "error":
             problems.append(message.text)
 
-    def open_window(url: str, *, width: int = 1280, height: int = 900, dark: bool = False) -> Page:
+    def open_window(
+        url: str, *, width: int = 1280, height: int = 900, dark: bool = False, may_complain: bool = False
+    ) -> Page:
         context = chromium.new_context(
             viewport={"width": width, "height": height}, color_scheme="dark" if dark else "light"
         )
         page = context.new_page()
         page.set_default_timeout(20_000)
         page.on("pageerror", lambda error: problems.append(str(error)))
-        page.on("console", note)
+        if not may_complain:
+            page.on("console", note)
         pages.append(page)
         page.goto(url)
         return page

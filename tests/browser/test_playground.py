@@ -38,12 +38,15 @@ BEES = "Bees make honey from the nectar of flowers.\n\nIn winter the hive keeps 
 
 
 @pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    folder = tmp_path_factory.mktemp("playground")
-    corpus = folder / "corpus"
-    corpus.mkdir()
-    (corpus / "harbour.py").write_text(CORPUS)
-    with running_demo(folder / "data", corpus) as url:
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("corpus")
+    (folder / "harbour.py").write_text(CORPUS)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory, corpus: Path) -> Iterator[str]:
+    with running_demo(tmp_path_factory.mktemp("data"), corpus) as url:
         yield url
 
 
@@ -201,6 +204,40 @@ def test_any_chunk_can_be_compared(address: str, open_window: OpenWindow) -> Non
     expect(names(page, "Nearest neighbours").first).to_contain_text("Lighthouse")
     page.get_by_role("link", name="Clear").click()
     expect(names(page, "All chunks").first).to_be_visible()
+
+
+def test_a_failing_panel_says_why_and_leaves_the_rest_standing(address: str, open_window: OpenWindow) -> None:
+    here, there = open_window(address, may_complain=True), open_window(address)
+    add_source(there, "buoys", "A buoy marks where the channel is safe.")
+    expect(source(there, "buoys")).to_have_attribute("data-state", "saved")
+    search(here, "where is the channel safe")
+    here.get_by_role("link", name="Compare buoys").first.click()
+    expect(names(here, "Nearest neighbours").first).to_be_visible()
+    delete_source(there, "buoys")
+    expect(here.get_by_role("alert")).to_contain_text("chunk was deleted")
+    expect(here.get_by_text("Live", exact=True)).to_be_visible()
+    here.get_by_role("link", name="Clear").click()
+    expect(names(here, "All chunks").first).to_be_visible()
+
+
+def test_an_address_with_a_damaged_id_gets_an_answer(address: str, open_window: OpenWindow) -> None:
+    page = open_window(f"{address}/#/compare?chunk=nonsense", may_complain=True)
+    expect(page.get_by_role("alert")).to_contain_text("The chunk could not be compared")
+    page.get_by_role("link", name="Choose another chunk").click()
+    expect(names(page, "All chunks").first).to_be_visible()
+
+
+def test_the_page_outlives_a_restart_of_the_server(corpus: Path, open_window: OpenWindow, tmp_path: Path) -> None:
+    with running_demo(tmp_path, corpus) as address:
+        page = open_window(address, may_complain=True)
+        search(page, "put in a new lamp")
+        expect(names(page, "Best matches").first).to_contain_text("replace_bulb")
+    expect(page.get_by_text("Reconnecting…")).to_be_visible()
+    expect(names(page, "Best matches").first).to_contain_text("replace_bulb")
+    with running_demo(tmp_path, corpus, port=int(address.rpartition(":")[2])):
+        expect(page.get_by_text("Live", exact=True)).to_be_visible(timeout=30_000)
+        add_source(page, "spare lamps", "Spare lamps: put a new lamp in, keep the old one for the glass.")
+        expect(source(page, "spare lamps")).to_have_attribute("data-state", "saved")
 
 
 def test_progress_and_connection_are_told(address: str, open_window: OpenWindow) -> None:

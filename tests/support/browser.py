@@ -32,9 +32,14 @@ class Chromium:
 
 
 class OpenWindow(Protocol):
-    """Open a window of its own (own storage, own socket) on `url` and return its page."""
+    """Open a window of its own (own storage, own socket) on `url` and return its page.
 
-    def __call__(self, url: str, *, width: int = 1280, height: int = 900, dark: bool = False) -> Page: ...
+    An error on its console fails the test, unless `may_complain`.
+    """
+
+    def __call__(
+        self, url: str, *, width: int = 1280, height: int = 900, dark: bool = False, may_complain: bool = False
+    ) -> Page: ...
 
 
 def find_chromium() -> Chromium:

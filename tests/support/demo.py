@@ -19,9 +19,9 @@ ADDRESS = re.compile(r"http://[\w.]+:\d+")
 
 
 @contextmanager
-def running_demo(data: Path, corpus: Path) -> Iterator[str]:
-    """Start `reflow demo` on a free port over `corpus`; yield its address, and stop it at the end."""
-    command = [str(Path(sys.executable).with_name("reflow")), "demo", "--no-open", "--port", "0"]
+def running_demo(data: Path, corpus: Path, port: int = 0) -> Iterator[str]:
+    """Start `reflow demo` over `corpus`, on a free port for 0; yield its address, and stop it at the end."""
+    command = [str(Path(sys.executable).with_name("reflow")), "demo", "--no-open", "--port", str(port)]
     process = subprocess.Popen(
         [*command, "--data", str(data), "--corpus", str(corpus)],
         stdin=subprocess.DEVNULL,
