@@ -10,5 +10,10 @@ from playground.lib.pinecone import pinecone
 from playground.schema import Counters
 from playground.searches import searches
 from playground.sources import sources
+from reflow.bundled import web_folder
 
-app = rf.App(modules=[sources, searches, comparisons, corpus, embeddings, pinecone], tables=[Counters])
+app = rf.App(
+    modules=[sources, searches, comparisons, corpus, embeddings, pinecone],
+    tables=[Counters],
+    pages=web_folder(),
+)

@@ -82,16 +82,20 @@ async def known(ctx: rf.QueryCtx, after: str = "") -> list[Known]:
 
 
 @corpus.internal_mutation
-async def begin(ctx: rf.MutationCtx) -> None:
-    """More is to come. What failed before is tried again; a run that was cut short goes on, its clock from now."""
+async def begin(ctx: rf.MutationCtx, fingerprint: str) -> bool:
+    """More is to come, unless the corpus with this fingerprint is stored: then it returns True.
+
+    What failed before is tried again; a run that was cut short goes on, its clock from now.
+    """
     now = await counters.read(ctx.db)
     if now.started_at is not None and now.finished_at is None:
         await counters.update(ctx, started_at=ctx.now() * 1000, run_embedded=0)
-    await counters.update(ctx, listing=True)
+    await counters.update(ctx, listing=True, fingerprint=now.fingerprint if now.fingerprint == fingerprint else None)
     for source in await ctx.db.query(Source).using(Source.by_state, state="failed", bulk=True).collect():
         await _open_run(ctx)
         await reopen(ctx, source)
     await embed_in_turn(ctx)
+    return now.fingerprint == fingerprint
 
 
 @corpus.internal_mutation
@@ -126,7 +130,9 @@ async def _remove_key(ctx: rf.MutationCtx, key: str) -> None:
 
 
 @corpus.internal_mutation
-async def end(ctx: rf.MutationCtx) -> None:
-    """Nothing more is to come."""
-    await counters.update(ctx, listing=False)
+async def end(ctx: rf.MutationCtx, fingerprint: str) -> None:
+    """Nothing more is to come: the corpus with this fingerprint is stored."""
+    now = await counters.update(ctx, listing=False, fingerprint=fingerprint)
+    if now.started_at is None:
+        await counters.update(ctx, started_at=ctx.now() * 1000)
     await counters.count(ctx)

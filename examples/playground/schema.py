@@ -125,6 +125,8 @@ class Counters(Base, table="counters"):
     """The action that embeds sources in turn."""
     listing: bool = False
     """More of the corpus is to come."""
+    fingerprint: str | None = None
+    """Of the corpus that is stored in full."""
     started_at: float | None = None
     """When the last indexing of the corpus began, and ended; milliseconds since 1970."""
     finished_at: float | None = None

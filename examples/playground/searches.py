@@ -220,8 +220,21 @@ async def results(ctx: rf.QueryCtx, search_id: rf.Id[Search]) -> Results | None:
 
 
 def hybrid_ranking(dense: list[rf.Hit[Chunk]], text: list[rf.Hit[Chunk]], limit: int) -> list[tuple[str, float]]:
-    """The page's default ranking: meaning and words together, as (chunk id, score from 0 to 1)."""
-    return fuse(_scores(dense), _scores(text), limit=limit)
+    """The page's default ranking: meaning and words together, as (chunk id, score from 0 to 1).
+
+    Of chunks that describe the same thing, such as the parts of a long docstring, the best one stands for all.
+    """
+    described: dict[str, tuple[str | None, str | None]] = {
+        hit.doc.id: (hit.doc.file, hit.doc.name) for hit in (*dense, *text) if hit.doc.name is not None
+    }
+    best: list[tuple[str, float]] = []
+    seen: set[object] = set()
+    for id, score in fuse(_scores(dense), _scores(text)):
+        thing = described.get(id, id)
+        if thing not in seen:
+            seen.add(thing)
+            best.append((id, score))
+    return best[:limit]
 
 
 def _scores(hits: list[rf.Hit[Chunk]]) -> list[tuple[str, float]]:

@@ -51,6 +51,13 @@ def use(embedder: Embedder | None) -> None:
     _Shared.embedder, _Shared.model = embedder, None
 
 
+def close() -> None:
+    """Ends the threads of a local model."""
+    if isinstance(_Shared.embedder, LocalEmbedder):
+        _Shared.embedder.close()
+    use(None)
+
+
 def embedder() -> Embedder:
     """The application's embedder."""
     if _Shared.embedder is None:

@@ -1,0 +1,68 @@
+"""The command line: `reflow demo`, `dev`, `serve` and `run`.
+
+Every mistake of a user ends in one line that says what, where and what to do, and in a status: 2 for a command that
+can't be understood, 1 for one that could not be carried out.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib.metadata import version
+from typing import Annotated
+
+import typer
+
+from reflow.cli import demo, dev, run, serve
+from reflow.cli.output import Interrupted, UsageError, complain
+from reflow.errors import ReflowError
+
+_HELP = """A reactive backend for AI applications.
+
+Try it: [bold]reflow demo[/] serves a live semantic search over the Python standard library.
+"""
+
+cli = typer.Typer(
+    name="reflow",
+    help=_HELP,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    no_args_is_help=True,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        print(f"reflow {version('reflow')}")
+        raise typer.Exit
+
+
+@cli.callback()
+def _options(
+    _: Annotated[
+        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Say the version.")
+    ] = False,
+) -> None:
+    """Options that come before a verb."""
+
+
+cli.command("demo", help=demo.HELP)(demo.demo)
+cli.command("dev", help=dev.HELP)(dev.dev)
+cli.command("serve", help=serve.HELP)(serve.serve)
+cli.command("run", help=run.HELP)(run.run)
+cli.command("_child", hidden=True)(dev.child)
+
+
+def main() -> None:
+    """The command `reflow`."""
+    try:
+        cli()
+    except UsageError as error:
+        complain(error)
+        sys.exit(2)
+    except ReflowError as error:
+        complain(error)
+        sys.exit(1)
+    except (KeyboardInterrupt, Interrupted):
+        sys.exit(130)

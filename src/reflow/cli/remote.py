@@ -1,0 +1,91 @@
+"""Calls beside a running server: to the one that holds a data directory, or to any address."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import time
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from reflow.cli.output import UsageError
+from reflow.errors import ApplicationError, CallFailed, DirectoryInUse, ReflowError
+from reflow.storage import lock
+
+_STARTING_SECONDS = 15.0
+"""How long a process that holds the directory may take until it says where it listens."""
+
+_TIMEOUT_SECONDS = 1800.0
+
+
+class ServerGone(ReflowError):
+    """A server that does not answer."""
+
+    code = "ServerGone"
+
+
+class Remote:
+    """A server, by its address. `token` opens the door for internal functions."""
+
+    def __init__(self, url: str, token: str | None = None) -> None:
+        parts = urlsplit(url if "//" in url else f"http://{url}")
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise UsageError(f"{url!r} is no address of a server: write it like http://127.0.0.1:3210")
+        self.url = f"{parts.scheme}://{parts.netloc}"
+        self._parts = parts
+        self._token = token
+
+    def call(self, path: str, args: dict[str, Any]) -> Any:
+        """The result of a function. Raises CallFailed, ApplicationError, ServerGone."""
+        if self._token is not None:
+            door, body = "/api/local/run", {"path": path, "args": args, "format": "json"}
+        else:
+            door, body = f"/api/run/{path.replace(':', '/')}", {"args": args, "format": "json"}
+        return unpacked(self._posted(door, body))
+
+    def _posted(self, door: str, body: dict[str, Any]) -> dict[str, Any]:
+        kind = http.client.HTTPSConnection if self._parts.scheme == "https" else http.client.HTTPConnection
+        connection = kind(self._parts.hostname or "", self._parts.port, timeout=_TIMEOUT_SECONDS)
+        headers = {"content-type": "application/json"}
+        if self._token is not None:
+            headers["x-reflow-token"] = self._token
+        try:
+            connection.request("POST", self._parts.path.rstrip("/") + door, json.dumps(body), headers)
+            answer = connection.getresponse().read()
+        except (OSError, http.client.HTTPException) as error:
+            raise ServerGone(f"{self.url} does not answer ({error}): is the server running?") from None
+        finally:
+            connection.close()
+        try:
+            return json.loads(answer)
+        except ValueError:
+            raise ServerGone(f"{self.url} is no reflow server: it answered {answer[:60]!r}") from None
+
+
+def unpacked(answer: dict[str, Any]) -> Any:
+    """The value in an answer. Raises ApplicationError or CallFailed with what the function said."""
+    if answer.get("status") == "success":
+        return answer.get("value")
+    message = str(answer.get("errorMessage") or answer.get("message") or answer)
+    if "errorData" in answer:
+        raise ApplicationError(answer["errorData"])
+    raise CallFailed(message)
+
+
+def holder(data: Path) -> Remote | None:
+    """The server that has a data directory; None where nobody has it.
+
+    Waits for a process that is just starting. Raises DirectoryInUse for one that has it without serving.
+    """
+    deadline = time.monotonic() + _STARTING_SECONDS
+    while (info := lock.read(data)) is not None:
+        if info.url is not None:
+            return Remote(info.url, info.token)
+        if time.monotonic() > deadline:
+            raise DirectoryInUse(
+                f"The data directory {data} is in use by process {info.pid}, which serves nobody: "
+                "wait until it ends, or choose another directory with --data"
+            )
+        time.sleep(0.1)
+    return None

@@ -1,0 +1,92 @@
+"""`reflow run`: one function, beside a running server or in this process."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+from pathlib import Path
+from typing import Annotated, Any, cast
+
+import typer
+
+from reflow.app import DEFAULT_DATA, App
+from reflow.cli import local
+from reflow.cli.loading import load_app
+from reflow.cli.output import UsageError, note, show_logs
+from reflow.cli.remote import Remote, holder
+from reflow.server.serve import run as run_loop
+
+HELP = """Run a function and print its result as JSON.
+
+Beside a running server the server runs it; else the data directory is opened here, with the app of --app.
+
+Examples:
+
+  reflow run tasks:add '{"text": "write"}'
+  reflow run tasks:list --data .reflow --app app.py
+  reflow run tasks:list --url http://127.0.0.1:3210
+"""
+
+_DEFAULT_APP = "app.py"
+_PATIENCE_SECONDS = 0.5
+"""How long scheduled functions may take before it is said that they are waited for."""
+
+
+def run(
+    path: Annotated[str, typer.Argument(metavar="PATH", help="The function, such as tasks:add.")],
+    arguments: Annotated[str, typer.Argument(metavar="[JSON]", help="Its arguments, a JSON object.")] = "{}",
+    data: Annotated[Path | None, typer.Option(help="Directory of the database, as of `reflow dev`.")] = None,
+    url: Annotated[str | None, typer.Option(help="A server to ask; it runs public functions only.")] = None,
+    app: Annotated[str | None, typer.Option(help="The app, where no server runs (default: app.py).")] = None,
+) -> None:
+    """Prints the result on standard output; what the function raises goes to standard error."""
+    show_logs(logging.INFO)
+    args = _parsed(arguments)
+    if url is not None:
+        if data is not None:
+            raise UsageError("--url asks a server and --data names a directory: give one of them")
+        _print(Remote(url).call(path, args))
+        return
+    loaded = None
+    if app is not None or (data is None and Path(_DEFAULT_APP).is_file()):
+        loaded = load_app(app or _DEFAULT_APP)
+    directory = data or (loaded.data if loaded is not None else Path(os.environ.get("REFLOW_DATA", DEFAULT_DATA)))
+    server = holder(directory)
+    if server is not None:
+        _print(server.call(path, args))
+        return
+    if loaded is None and Path(_DEFAULT_APP).is_file():
+        loaded = load_app(_DEFAULT_APP)
+    if loaded is None:
+        raise UsageError(
+            f"no server has {directory} open, and there is no {_DEFAULT_APP} here: start one with `reflow dev`, or "
+            "name the app with --app"
+        )
+    run_loop(_run_here(loaded, directory, path, args))
+
+
+async def _run_here(app: App, data: Path, path: str, args: dict[str, Any]) -> None:
+    """Runs the function in this process, and what it schedules for now."""
+    async with app.open(data) as backend:
+        _print(await local.call(backend, path, args))
+        try:
+            await asyncio.wait_for(backend.settled(), _PATIENCE_SECONDS)
+        except TimeoutError:
+            note("waiting for the functions it has scheduled; Ctrl+C leaves them to the next start")
+            await backend.settled()
+
+
+def _parsed(text: str) -> dict[str, Any]:
+    try:
+        args = json.loads(text)
+    except ValueError as error:
+        raise UsageError(f'the arguments are no JSON ({error}): write them like \'{{"text": "hello"}}\'') from None
+    if not isinstance(args, dict):
+        raise UsageError('the arguments must be a JSON object, like \'{"text": "hello"}\'')
+    return cast("dict[str, Any]", args)
+
+
+def _print(value: Any) -> None:
+    print(json.dumps(value, indent=2, ensure_ascii=False))
