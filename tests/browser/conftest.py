@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page
+from playwright.sync_api import Browser, ConsoleMessage, Page, expect
 
 from tests.support.browser import OpenWindow, running_chromium
+
+expect.set_options(timeout=20_000)  # how long to wait for what must come; a busy machine is slow
 
 
 @pytest.fixture(scope="module")
