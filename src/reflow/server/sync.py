@@ -266,12 +266,11 @@ class SyncSocket:
         limits = self._engine.limits
         if self._mutating >= limits.mutations_per_socket:
             text = f"more than limits.mutations_per_socket = {limits.mutations_per_socket} mutations wait already"
-            return self._refuse_call(b"Mutation", message.request_id, Overloaded(f"TooManyConcurrentRequests: {text}"))
+            return self._answer(message.request_id, _overloaded(text), 0)
         path = normal_path(message.udf_path, message.component_path)
         function = self._engine.public(path, "mutation")
         if function is None:
-            missing = missing_function(messages.shown(path))
-            return self.send(frames.response(b"Mutation", message.request_id, missing, None))
+            return self._answer(message.request_id, missing_function(messages.shown(path)), 0)
         request = message.request_id
         key = (self.session or "", request)
         done = partial(self._mutated, request)
@@ -298,14 +297,16 @@ class SyncSocket:
         self._turn = False
         if self.closed:
             return
-        result = outcome.result
-        lines = frames.log_lines(result) if self._door.with_logs else b"[]"
-        if result.failure is None:
-            # The hub learns of it first, so that its transition leaves in the same write, right after the response.
-            self.connection.owe()
-        self.send(frames.response(b"Mutation", request_id, result, outcome.ts, lines))
+        self._answer(request_id, outcome.result, outcome.ts)
         if self._queue:
             self._loop.call_soon(self._next)
+
+    def _answer(self, request_id: int, result: Result, ts: int) -> None:
+        # The hub learns of it first, so that its transition leaves in the same write, right after the response. A
+        # failure changes nothing, but the Python client tells its caller only when a transition has come.
+        self.connection.owe()
+        lines = frames.log_lines(result) if self._door.with_logs else b"[]"
+        self.send(frames.response(b"Mutation", request_id, result, ts, lines))
 
     def _next(self) -> None:
         if self._queue and not self._turn:
@@ -315,10 +316,10 @@ class SyncSocket:
         limits = self._engine.limits
         if self._acting >= limits.actions_per_socket:
             text = f"more than limits.actions_per_socket = {limits.actions_per_socket} actions run already"
-            return self._refuse_call(b"Action", message.request_id, Overloaded(f"TooManyConcurrentRequests: {text}"))
+            return self.send(frames.response(b"Action", message.request_id, _overloaded(text), None))
         if len(self._door.tasks) >= limits.client_actions:
             text = f"limits.client_actions = {limits.client_actions} actions run already; try again later"
-            return self._refuse_call(b"Action", message.request_id, Overloaded(f"TooManyConcurrentRequests: {text}"))
+            return self.send(frames.response(b"Action", message.request_id, _overloaded(text), None))
         self._acting += 1
         self._spawn(self._act(message, self.connection.identity))
 
@@ -335,10 +336,6 @@ class SyncSocket:
         if not self.closed:
             lines = frames.log_lines(result) if self._door.with_logs else b"[]"
             self.send(frames.response(b"Action", message.request_id, result, None, lines))
-
-    def _refuse_call(self, kind: bytes, request_id: int, error: ReflowError) -> None:
-        result = Result(None, Failure(str(error), code=error.code))
-        self.send(frames.response(kind, request_id, result, None))
 
     def _authenticate(self, message: Authenticate) -> None:
         if message.token_type == "None":
@@ -384,3 +381,7 @@ class SyncSocket:
         task = self._loop.create_task(work)
         self._door.tasks.add(task)
         task.add_done_callback(self._door.tasks.discard)
+
+
+def _overloaded(text: str) -> Result:
+    return Result(None, Failure(f"{Overloaded.code}: {text}", code=Overloaded.code))
