@@ -85,6 +85,7 @@ class _Missing:
 
 
 _MISSING = _Missing()
+_FIELD = type(cast(object, msgspec.field()))
 
 
 class Index:
@@ -237,6 +238,8 @@ class ObjectMeta(msgspec.StructMeta):
         renamer(chosen)
         indexes = {key: value for key, value in namespace.items() if isinstance(value, Index)}
         absent = _rewrite_defaults(namespace)
+        inherited_fields = [field for base in bases for field in getattr(base, "__struct_fields__", ())]
+        _check_distinct(name, [*inherited_fields, *namespace.get("__annotations__", ())], renamer(chosen))
         options = {"kw_only": True, "forbid_unknown_fields": True, "omit_defaults": True} | options
         cls = cast(Any, super().__new__(mcls, name, bases, namespace, rename=renamer(chosen), **options))
         cls.__rename__ = chosen
@@ -272,6 +275,9 @@ def _rewrite_defaults(namespace: dict[str, Any]) -> frozenset[str]:
         if name not in namespace or name in (ID_FIELD, CREATED_FIELD):
             continue
         value = namespace[name]
+        if isinstance(value, _FIELD):
+            namespace[name] = _written(cast(Any, value))
+            continue
         if isinstance(value, _Missing):
             namespace[name] = None
             absent.add(name)
@@ -284,6 +290,15 @@ def _rewrite_defaults(namespace: dict[str, Any]) -> frozenset[str]:
     return frozenset(absent)
 
 
+def _written(field: Any) -> Any:
+    """The same `msgspec.field`, with a default that msgspec can't tell from another value."""
+    if field.default is not msgspec.NODEFAULT:
+        return msgspec.field(default_factory=_constant(field.default), name=field.name)
+    if field.default_factory is not msgspec.NODEFAULT:
+        return msgspec.field(default_factory=_factory(field.default_factory), name=field.name)
+    return field
+
+
 def _factory(kind: Callable[[], object]) -> Callable[[], object]:
     return lambda: kind()
 
@@ -292,15 +307,16 @@ def _constant(value: object) -> Callable[[], object]:
     return lambda: value
 
 
-def _check_field_names(cls: Any) -> None:
-    names = tuple(zip(cls.__struct_fields__, cls.__struct_encode_fields__, strict=True))
+def _check_distinct(name: str, fields: list[str], rename: Callable[[str], str]) -> None:
     seen: dict[str, str] = {}
-    for python, stored in names:
-        if stored in seen:
-            raise DefinitionError(
-                f"{cls.__name__}: fields {seen[stored]!r} and {python!r} are both stored as {stored!r}"
-            )
-        seen[stored] = python
+    for field in fields:
+        other = seen.setdefault(rename(field), field)
+        if other != field:
+            raise DefinitionError(f"{name}: fields {other!r} and {field!r} are both stored as {rename(field)!r}")
+
+
+def _check_field_names(cls: Any) -> None:
+    for python, stored in zip(cls.__struct_fields__, cls.__struct_encode_fields__, strict=True):
         if python in (ID_FIELD, CREATED_FIELD):
             continue
         if stored.startswith(("_", "$")) or not stored.isascii() or not stored.isprintable():
@@ -376,6 +392,7 @@ class Collection:
 
     def __init__(self, name: str, indexes: Mapping[str, Index]) -> None:
         check_table_name(name)
+        self._name = name
         fields: dict[str, str] = {}
         for key, index in indexes.items():
             index.bind(self, key)
@@ -393,7 +410,7 @@ class Collection:
         raise AttributeError(f"collection {spec.name!r} has no index {name!r}")
 
     def __repr__(self) -> str:
-        return f"collection({self.table_spec.name!r})"
+        return f"collection({self._name!r})"
 
 
 _NO_SPEC = TableSpec("?", None, {}, frozenset(), {})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import numpy as np
@@ -269,7 +269,7 @@ def fingerprint(spec: TableSpec) -> str:
     """Changes whenever stored documents might no longer fit, or would be seen differently: fields, types, defaults."""
     if spec.document is None:
         return "any"
-    schema = msgspec.json.schema(spec.document)
+    schema = _undescribed(msgspec.json.schema(spec.document, schema_hook=lambda custom: {"type": custom.__name__}))
     defaults = {
         name: repr(default()) if callable(default) else repr(default)
         for name, default in zip(
@@ -278,6 +278,14 @@ def fingerprint(spec: TableSpec) -> str:
     }
     text = msgspec.json.encode([schema, sorted(defaults.items()), sorted(spec.absent)], order="sorted")
     return hashlib.sha256(text).hexdigest()[:32]
+
+
+def _undescribed(schema: Any) -> Any:
+    """A JSON schema without its descriptions: a docstring concerns no document."""
+    if isinstance(schema, dict):
+        parts = cast("dict[str, Any]", schema).items()
+        return {name: _undescribed(part) for name, part in parts if name != "description" or not isinstance(part, str)}
+    return [_undescribed(part) for part in cast("list[Any]", schema)] if isinstance(schema, list) else schema
 
 
 def _defaults(document: Any) -> list[Any]:

@@ -124,7 +124,13 @@ class TableCodec:
     def new(self, document: Any, id: str, created: float, check: IdCheck) -> tuple[bytes, Any]:
         """Bytes and a checked copy of a document about to be inserted, which gets its id and time."""
         if self.spec.document is None:
-            fields = {name: value for name, value in cast(dict[str, Any], document).items() if name[:1] != "_"}
+            if not isinstance(document, Mapping):
+                raise InvalidValue(f"collection {self.name!r} holds dicts, not {type(document).__name__}")
+            given = cast("Mapping[str, Any]", document).items()
+            fields = {name: value for name, value in given if name not in (ID_FIELD, CREATED_FIELD)}
+            for name in fields:
+                if name[:1] == "_":
+                    raise InvalidValue(f"a document of {self.name!r} can't have the field {name!r}: _ is for reflow's")
             return self._checked({CREATED_FIELD: created, ID_FIELD: id, **fields}, check)
         if type(document) is not self.spec.document:
             raise InvalidValue(

@@ -111,7 +111,9 @@ class TransactionRun:
                 "long work belongs in an action"
             )
             return self._failed(Failure(message, code="FunctionTimeout"))
-        except Exception as error:
+        except BaseException as error:
+            if isinstance(error, PersonalResult) or not is_outcome(error):
+                raise
             if tx.fault is None:
                 return self._failed(describe(error, function.path, self.engine.log_errors))
             raise tx.fault from None
@@ -188,7 +190,7 @@ class TransactionRun:
         self._depth += 1
         try:
             return found.decode_result(found.encode_result(await found.handler(ctx, **decoded)))
-        except Exception:
+        except BaseException:
             if mark is not None:
                 self.tx.undo_to(mark)
             raise
@@ -234,10 +236,12 @@ class ActionRun:
                 text = f"{self.function.path} ran longer than limits.action_seconds = {limit:g}"
                 return Result(None, Failure(text, code="FunctionTimeout"), log_lines=self.lines), error
             return self._failed(error)
-        except Exception as error:
+        except BaseException as error:
+            if not is_outcome(error):
+                raise
             return self._failed(error)
 
-    def _failed(self, error: Exception) -> tuple[Result, BaseException]:
+    def _failed(self, error: BaseException) -> tuple[Result, BaseException]:
         failure = describe(error, self.function.path, self.engine.log_errors)
         return Result(None, failure, log_lines=self.lines), error
 
@@ -287,6 +291,14 @@ class ActionRun:
     async def search_text(self, index: TextIndex, text: str, limit: int, filters: Mapping[str, Any]) -> list[Hit[Any]]:
         async with self.engine.reading() as tx:
             return await tx.search_text(index, text, limit, filters)
+
+
+def is_outcome(error: BaseException) -> bool:
+    """Whether an exception belongs to the function that raised it; False where the server itself is being stopped."""
+    if isinstance(error, asyncio.CancelledError):
+        task = asyncio.current_task()
+        return task is not None and not task.cancelling()
+    return not isinstance(error, KeyboardInterrupt | GeneratorExit)
 
 
 def keep_line(lines: list[str], bound: int, path: str, level: Level, text: str) -> None:
