@@ -43,7 +43,7 @@ class Reflow:
 def start_reflow(directory: Path, durability: str, cleanup: ExitStack) -> Reflow:
     """Serve the benchmark's app from an empty directory, `durable` or `relaxed`, until `cleanup` ends it."""
     data = directory / f"reflow-{durability}"
-    command = [sys.executable, "-m", "reflow", "serve", str(APP), "--port", "0", "--data", str(data)]
+    command = [sys.executable, "-m", "reflow.cli", "serve", str(APP), "--port", "0", "--data", str(data)]
     if durability != "durable":
         command += ["--durability", durability]
     process = Process(command, directory / f"reflow-{durability}.log")
