@@ -26,6 +26,7 @@ class SyncClient:
 
     def __init__(self, url: str, *, path: str = "/api/1.48.0/sync", introduce: bool = True, **options: Any) -> None:
         options.setdefault("compression", None)
+        options.setdefault("max_queue", None)  # otherwise unread messages keep it from seeing the close
         self._opened = ExitStack()
         self.socket = self._opened.enter_context(connect(url.replace("http", "ws", 1) + path, max_size=None, **options))
         self.session = str(uuid.uuid4())
@@ -95,6 +96,7 @@ class SyncClient:
         while (response := self.receive())["type"] != "MutationResponse":
             pass
         assert response["requestId"] == request
+        self.expect("Transition")  # after a failure too: the Python client waits for it
         while response["success"] and number(self.version["ts"]) < number(response["ts"]):
             self.expect("Transition")
         return response
