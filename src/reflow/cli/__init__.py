@@ -57,7 +57,7 @@ cli.command("_child", hidden=True)(dev.child)
 def main() -> None:
     """The command `reflow`."""
     try:
-        cli()
+        cli(prog_name="reflow")
     except UsageError as error:
         complain(error)
         sys.exit(2)

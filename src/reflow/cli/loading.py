@@ -117,7 +117,8 @@ def _executed(place: str, load: object) -> ModuleType:
     except UsageError:
         raise
     except SyntaxError as error:
-        raise DefinitionError(f"{error.filename or place}:{error.lineno}: {error.msg}{_shown(error.text)}") from None
+        where = f"{_short(error.filename or place)}:{error.lineno}"
+        raise DefinitionError(f"{where}: {error.msg}{_shown(error.text)}") from None
     except Exception as error:
         raise DefinitionError(f"{_where(error, place)}{_told(error)}") from error
     except SystemExit:

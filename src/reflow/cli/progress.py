@@ -64,7 +64,7 @@ class ProgressLine:
         if not self._spoke:
             return
         self._spoke = False
-        line = f"{progress['embedded']:,} chunks from {progress['sources']:,} sources are searchable"
+        line = f"searchable: {progress['embedded']:,} chunks, sources: {progress['sources']:,}"
         if progress["startedAt"] is not None and progress["finishedAt"] is not None and progress["rate"]:
             seconds = (progress["finishedAt"] - progress["startedAt"]) / 1000
             line += f"; indexed in {seconds:,.0f} s, {progress['rate']:,.0f} chunks/s"
