@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any, Literal, ParamSpec, Protocol, TypeVar
 
-import numpy as np
 from numpy.typing import ArrayLike
 
 from reflow.database import DatabaseReader, DatabaseWriter, Hit
@@ -223,7 +222,7 @@ class ActionCtx(BaseCtx):
         self, index: VectorIndex, vector: ArrayLike, *, limit: int = 10, **filters: Any
     ) -> list[Hit[Any]]:
         """Like `ctx.db.nearest` in a query, on a snapshot of its own."""
-        return await self._search.nearest(index, np.asarray(vector, dtype=np.float32), limit, filters)
+        return await self._search.nearest(index, vector, limit, filters)
 
     async def search(self, index: TextIndex, text: str, *, limit: int = 10, **filters: Any) -> list[Hit[Any]]:
         """Like `ctx.db.search` in a query, on a snapshot of its own."""

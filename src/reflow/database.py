@@ -105,7 +105,7 @@ class Transaction(Protocol):
     async def count(self, request: RangeRequest) -> int: ...
     async def paginate(self, request: RangeRequest, options: PaginationOptions) -> Page[Any]: ...
     async def nearest(
-        self, index: VectorIndex, vector: NDArray[np.float32], limit: int, filters: Mapping[str, Any]
+        self, index: VectorIndex, vector: ArrayLike, limit: int, filters: Mapping[str, Any]
     ) -> list[Hit[Any]]: ...
     async def search_text(
         self, index: TextIndex, text: str, limit: int, filters: Mapping[str, Any]
@@ -248,7 +248,7 @@ class DatabaseReader:
         Exact, at this transaction's timestamp, with its own writes. `filters` are equalities on the index's filter
         fields; a list means any of its values. There are fewer than `limit` hits only when fewer documents match.
         """
-        return await self._tx.nearest(index, np.asarray(vector, dtype=np.float32), limit, filters)
+        return await self._tx.nearest(index, vector, limit, filters)
 
     async def search(self, index: TextIndex, text: str, *, limit: int = 10, **filters: Any) -> list[Hit[Any]]:
         """The documents that hold any word of `text` (the last one also as a prefix), by BM25, best first."""

@@ -92,7 +92,8 @@ async def everything(ctx: rf.QueryCtx) -> dict[str, Any]:
     """The whole state, as the model has it."""
     counters = await ctx.db.query(Counter).using(Counter.by_name).collect()
     items = await ctx.db.query(Item).using(Item.by_group).collect()
-    return {"counters": [[c.name, c.n] for c in counters], "items": [[i.group, i.n] for i in items]}
+    # Equal names sort by creation, and side by side that may be another order than that of the commits.
+    return {"counters": sorted([c.name, c.n] for c in counters), "items": [[i.group, i.n] for i in items]}
 
 
 app = rf.App(modules=[shop])

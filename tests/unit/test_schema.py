@@ -23,12 +23,12 @@ class Address(rf.Object, rename="camel"):
 class Person(Camel, table="people"):
     first_name: str
     from_: str = "nowhere"
-    tags: list[str] = []
+    tags: list[str] = []  # noqa: RUF012
     nick_name: str | None = rf.missing()
     boss: rf.Id[Person] | None = None
     home: Address | None = None
     team: rf.Id[Team] | None = None
-    friends: list[rf.Id[Person]] = []
+    friends: list[rf.Id[Person]] = []  # noqa: RUF012
     by_name = rf.Index("first_name")
 
 
@@ -100,9 +100,9 @@ def test_what_is_stored_has_the_wire_names_and_leaves_missing_fields_out() -> No
 
 def test_id_and_time_are_there_once_a_document_is_stored() -> None:
     person = Person(first_name="Ada")
-    with pytest.raises(AttributeError, match="no id yet"):
+    with pytest.raises(AttributeError, match=r"no id yet"):
         _ = person.id
-    with pytest.raises(AttributeError, match="not stored yet"):
+    with pytest.raises(AttributeError, match=r"not stored yet"):
         _ = person.created
 
     async def work(ctx: rf.MutationCtx) -> None:
@@ -171,7 +171,7 @@ def broken(body: str) -> None:
         ('i = rf.Index("x")\nrf.collection("a", i=i)\nrf.collection("b", i=i)', "define one Index per table"),
         ('rf.collection("a b")', "can't name a table"),
         ('rf.collection("a", i=rf.Index("_x"))', "can't be named '_x'"),
-        ('class A(rf.Table): ...\nprint(A.table_spec)', "names no table"),
+        ("class A(rf.Table): ...\nprint(A.table_spec)", "names no table"),
     ],
 )
 def test_a_definition_that_cannot_work_says_so(body: str, says: str) -> None:
@@ -191,7 +191,7 @@ def test_two_tables_of_one_name_are_refused() -> None:
         async with simulate(rf.App(modules=[tables], tables=[One, Two])):
             pass
 
-    with pytest.raises(DefinitionError, match="'same' is defined twice"):
+    with pytest.raises(DefinitionError, match=r"'same' is defined twice"):
         arun(main())
 
 
@@ -200,7 +200,7 @@ def test_a_table_that_is_not_part_of_the_app_is_refused() -> None:
         x: int
 
     async def work(ctx: rf.MutationCtx) -> None:
-        with pytest.raises(DefinitionError, match="not part of this app"):
+        with pytest.raises(DefinitionError, match=r"not part of this app"):
             await ctx.db.insert(Foreign(x=1))
 
     arun(in_mutation(work))
@@ -216,7 +216,7 @@ def test_wrong_documents_are_refused_with_the_place() -> None:
             await ctx.db.insert(Person(first_name=wrong))
         with pytest.raises(InvalidValue, match=r"\$.home.houseNo"):
             await ctx.db.insert(Person(first_name="a", home=Address(street_name="s", house_no="x")))  # type: ignore[arg-type]
-        with pytest.raises(InvalidValue, match="Invalid enum value"):
+        with pytest.raises(InvalidValue, match=r"Invalid enum value"):
             await ctx.db.insert(Team(title="t", level="none"))  # type: ignore[arg-type]
         with pytest.raises(InvalidValue, match=r"2\*\*53|Int64"):
             await ctx.db.insert(logs, {"at": 1 << 60})
@@ -230,11 +230,11 @@ def test_ids_inside_documents_are_checked_against_their_table() -> None:
         team = await ctx.db.insert(Team(title="t", big=rf.Int64(1 << 60)))
         boss = await ctx.db.insert(Person(first_name="boss", team=team))
         await ctx.db.insert(Person(first_name="a", boss=boss, friends=[boss]))
-        with pytest.raises(InvalidValue, match="is an id of table 'teams', expected one of table 'people'"):
+        with pytest.raises(InvalidValue, match=r"is an id of table 'teams', expected one of table 'people'"):
             await ctx.db.insert(Person(first_name="b", boss=rf.Id(team)))
-        with pytest.raises(InvalidValue, match="expected one of table 'people'"):
+        with pytest.raises(InvalidValue, match=r"expected one of table 'people'"):
             await ctx.db.insert(Person(first_name="b", friends=[boss, rf.Id(team)]))
-        with pytest.raises(InvalidValue, match="is not a document id"):
+        with pytest.raises(InvalidValue, match=r"is not a document id"):
             await ctx.db.patch(boss, boss="nonsense")
 
     arun(in_mutation(work))
@@ -243,13 +243,13 @@ def test_ids_inside_documents_are_checked_against_their_table() -> None:
 def test_a_patch_names_the_wrong_field() -> None:
     async def work(ctx: rf.MutationCtx) -> None:
         id = await ctx.db.insert(Person(first_name="a"))
-        with pytest.raises(InvalidValue, match="has no field 'firstName'; it has"):
+        with pytest.raises(InvalidValue, match=r"has no field 'firstName'; it has"):
             await ctx.db.patch(id, firstName="b")
-        with pytest.raises(InvalidValue, match="first_name can't be removed"):
+        with pytest.raises(InvalidValue, match=r"first_name can't be removed"):
             await ctx.db.patch(id, first_name=rf.UNSET)
         with pytest.raises(InvalidValue, match=r"\$.firstName"):
             await ctx.db.patch(id, first_name=None)
-        with pytest.raises(InvalidValue, match="has no field '_id'"):
+        with pytest.raises(InvalidValue, match=r"has no field '_id'"):
             await ctx.db.patch(id, _id="x")
 
     arun(in_mutation(work))
@@ -258,9 +258,9 @@ def test_a_patch_names_the_wrong_field() -> None:
 def test_a_document_of_another_class_is_refused() -> None:
     async def work(ctx: rf.MutationCtx) -> None:
         id = await ctx.db.insert(Person(first_name="a"))
-        with pytest.raises(InvalidValue, match="holds Person, not Team"):
+        with pytest.raises(InvalidValue, match=r"holds Person, not Team"):
             await ctx.db.replace(id, Team(title="t"))  # type: ignore[arg-type]
-        with pytest.raises(InvalidValue, match="holds Person, not Team"):
+        with pytest.raises(InvalidValue, match=r"holds Person, not Team"):
             await ctx.db.insert_many([Person(first_name="a"), Team(title="t")])  # type: ignore[list-item]
 
     arun(in_mutation(work))
@@ -268,7 +268,7 @@ def test_a_document_of_another_class_is_refused() -> None:
 
 def test_an_oversize_document_is_refused() -> None:
     async def work(ctx: rf.MutationCtx) -> None:
-        with pytest.raises(InvalidValue, match="limits.document_bytes allows 1048576"):
+        with pytest.raises(InvalidValue, match=r"limits.document_bytes allows 1048576"):
             await ctx.db.insert(logs, {"text": "x" * (1 << 20)})
 
     arun(in_mutation(work))
@@ -291,13 +291,13 @@ def test_a_collection_holds_plain_dicts() -> None:
         assert "more" not in (await ctx.db.get(id))
         await ctx.db.replace(id, found | {"at": 7})
         assert (await ctx.db.get(id))["at"] == 7
-        with pytest.raises(InvalidValue, match="can't be patched"):
+        with pytest.raises(InvalidValue, match=r"can't be patched"):
             await ctx.db.patch(id, _id="x")
         with pytest.raises(InvalidValue):
             await ctx.db.insert(logs, {"_secret": 1})
-        with pytest.raises(InvalidValue, match="holds dicts, not list"):
+        with pytest.raises(InvalidValue, match=r"holds dicts, not list"):
             await ctx.db.insert(logs, [1])  # type: ignore[arg-type]
-        with pytest.raises(AttributeError, match="has no index 'by_at'"):
+        with pytest.raises(AttributeError, match=r"has no index 'by_at'"):
             _ = logs.by_at
 
     arun(in_mutation(work))

@@ -6,8 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike
 
 from reflow.database import Hit
 from reflow.engine.documents import IndexCodec, TableCodec
@@ -27,7 +26,7 @@ Wanted = dict[int, set[bytes]]
 
 
 async def nearest(
-    tx: EngineTransaction, index: VectorIndex, vector: NDArray[np.float32], limit: int, filters: Mapping[str, Any]
+    tx: EngineTransaction, index: VectorIndex, vector: ArrayLike, limit: int, filters: Mapping[str, Any]
 ) -> list[Hit[Any]]:
     """The documents with the most similar vectors. The whole index joins the read set."""
     codec, found = tx.host.catalog.index(index)

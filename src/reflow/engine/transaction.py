@@ -8,7 +8,7 @@ from typing import Any, Protocol, TypeVar
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from reflow.database import Hit, Page, PaginationOptions, RangeRequest, Vectors
 from reflow.engine import pagination, searches
@@ -198,7 +198,7 @@ class EngineTransaction:
         return await pagination.paginate(self, request, options)
 
     async def nearest(
-        self, index: VectorIndex, vector: NDArray[np.float32], limit: int, filters: Mapping[str, Any]
+        self, index: VectorIndex, vector: ArrayLike, limit: int, filters: Mapping[str, Any]
     ) -> list[Hit[Any]]:
         """The most similar documents; see `reflow.engine.searches`."""
         self.check_open()

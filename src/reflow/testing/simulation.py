@@ -60,8 +60,8 @@ async def simulate(
 
     `storage` is kept open only meanwhile, so the same one (default: a new `MemoryStorage`) and the same clock can be
     given again to see what survives a restart. `faults` makes calls of the storage fail, from the end of the start to
-    the beginning of the stop; its chances may be changed on the way. `interleave` suspends at every call of the storage, so that
-    mutations run side by side in an order that the seed decides. Example:
+    the beginning of the stop; its chances may be changed on the way. `interleave` suspends at every call of the
+    storage, so that mutations run side by side in an order that the seed decides. Example:
 
         async with simulate(app, seed=7, interleave=True) as sim:
             await sim.mutation(add_order, item="book")
