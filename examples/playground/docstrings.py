@@ -10,9 +10,6 @@ from dataclasses import dataclass
 
 Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
-_SIGNATURE_CHARS = 240
-"""A longer signature is cut: it says little about what a function is for."""
-
 _CALLED = frozenset({"__init__", "__new__", "__call__"})
 """The special methods whose docstrings tell how to use a class; those of the others repeat the language reference."""
 
@@ -23,8 +20,6 @@ class Entry:
 
     name: str
     """Qualified, such as "shutil.copytree"; empty for the module itself when the module has no name."""
-    signature: str
-    """Such as "copytree(src, dst, symlinks=False)"; empty for a module."""
     doc: str
     """The docstring without indentation."""
     first_line: int
@@ -43,7 +38,10 @@ def read_docstrings(source: str, module: str) -> list[Entry]:
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SyntaxWarning)  # about escapes, in files that are not ours
-        tree = ast.parse(source)
+        try:
+            tree = ast.parse(source)
+        except (ValueError, RecursionError, MemoryError) as error:  # null characters, endless nesting
+            raise SyntaxError(str(error)) from error
     reader = _Reader(module, _heirs(tree), exported(tree))
     entries: dict[str, Entry] = {}
     for entry in reader.walk(tree):
@@ -95,21 +93,20 @@ class _Reader:
         self._public = public
 
     def walk(self, tree: ast.Module) -> Iterator[Entry]:
-        yield from self._entry(tree, self._module, "")
+        yield from self._entry(tree, self._module)
         for node in definitions(tree.body):
             if self._heirs.get(node.name, node.name) not in self._public:
                 continue
             if isinstance(node, ast.ClassDef):
                 yield from self._class(node, node.name)
             else:
-                yield from self._entry(node, self._qualify(node.name), _signature(node))
+                yield from self._entry(node, self._qualify(node.name))
 
     def _class(self, node: ast.ClassDef, name: str) -> Iterator[Entry]:
         """`name` is qualified within the module. Of a private class only what a public one inherits."""
         heir = self._heirs.get(name)
         if heir is None:
-            signature = f"class {node.name}({', '.join(map(ast.unparse, node.bases))})"
-            yield from self._entry(node, self._qualify(name), signature.removesuffix("()"))
+            yield from self._entry(node, self._qualify(name))
         for inner in definitions(node.body):
             inner_name = f"{heir or name}.{inner.name}"
             if inner.name.startswith("_") and inner.name not in _CALLED:
@@ -117,12 +114,12 @@ class _Reader:
             if isinstance(inner, ast.ClassDef):
                 yield from self._class(inner, inner_name)
             else:
-                yield from self._entry(inner, self._qualify(inner_name), _signature(inner))
+                yield from self._entry(inner, self._qualify(inner_name))
 
     def _qualify(self, name: str) -> str:
         return f"{self._module}.{name}" if self._module else name
 
-    def _entry(self, node: ast.Module | Definition, name: str, signature: str) -> Iterator[Entry]:
+    def _entry(self, node: ast.Module | Definition, name: str) -> Iterator[Entry]:
         docstring = ast.get_docstring(node, clean=False)
         doc = inspect.cleandoc(docstring).strip() if docstring else ""
         if not docstring or not doc:
@@ -130,7 +127,7 @@ class _Reader:
         literal = node.body[0]
         blank = docstring[: len(docstring) - len(docstring.lstrip())].count("\n")
         last = literal.end_lineno or literal.lineno
-        yield Entry(name, signature, doc, literal.lineno, last, min(literal.lineno + blank, last))
+        yield Entry(name, doc, literal.lineno, last, min(literal.lineno + blank, last))
 
 
 def _heirs(tree: ast.Module) -> dict[str, str]:
@@ -148,10 +145,3 @@ def _heirs(tree: ast.Module) -> dict[str, str]:
         if not name.startswith("_"):
             mark(node, name)
     return found
-
-
-def _signature(node: ast.FunctionDef | ast.AsyncFunctionDef) -> str:
-    result = f" -> {ast.unparse(node.returns)}" if node.returns else ""
-    start = "async " if isinstance(node, ast.AsyncFunctionDef) else ""
-    line = f"{start}{node.name}({ast.unparse(node.args)}){result}"
-    return line if len(line) <= _SIGNATURE_CHARS else line[: _SIGNATURE_CHARS - 3] + "..."

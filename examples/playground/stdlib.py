@@ -83,11 +83,12 @@ def read_library(folder: Path | None = None) -> Iterator[LibraryEntry]:
             entries = read_docstrings(path.read_text("utf-8"), module)
         except (SyntaxError, UnicodeDecodeError):
             continue
+        file = path.relative_to(root).as_posix()
         for entry in entries:
             name = _public_name(entry.name, module, packages)
             if name not in seen:
                 seen.add(name)
-                yield LibraryEntry(path.relative_to(root).as_posix(), replace(entry, name=name))
+                yield LibraryEntry(file, replace(entry, name=name))
 
 
 def _modules(root: Path) -> Iterator[tuple[str, Path]]:
@@ -117,9 +118,10 @@ def _package_names(modules: dict[str, Path]) -> dict[tuple[str, str], str]:
     """(module, name in it) -> the package that gives this name as its own."""
     found: dict[tuple[str, str], str] = {}
     for package, path in modules.items():
-        if path.name != "__init__.py":
+        text = path.read_text("utf-8") if path.name == "__init__.py" else ""
+        if "from ." not in text and f"from {package}." not in text:
             continue
-        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        for node in ast.walk(ast.parse(text)):
             if not isinstance(node, ast.ImportFrom) or not node.module:
                 continue
             module = f"{package}.{node.module}" if node.level == 1 else node.module

@@ -10,7 +10,7 @@ from playground.stdlib import read_library
 
 
 def entry(doc: str, *, name: str = "m.f", at: int = 10) -> Entry:
-    return Entry(name, "f()", doc, at - 1, at + doc.count("\n") + 1, at)
+    return Entry(name, doc, at - 1, at + doc.count("\n") + 1, at)
 
 
 def spans(chunks: list[Chunk]) -> list[tuple[int, int]]:
@@ -51,7 +51,7 @@ def test_a_long_first_paragraph_is_not_repeated() -> None:
 
 
 def test_escaped_line_ends_do_not_lead_out_of_the_literal() -> None:
-    escaped = Entry("m.f", "f()", "One.\n\nTwo.", 5, 5, 5)
+    escaped = Entry("m.f", "One.\n\nTwo.", 5, 5, 5)
     assert spans(list(chunks_of_entry(escaped, "m.py"))) == [(5, 5)]
 
 
