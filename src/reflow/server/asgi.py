@@ -134,7 +134,7 @@ class Doors:
                 await stack.enter_async_context(self.running())
             except ReflowError as error:
                 await send({"type": "lifespan.startup.failed", "message": str(error)})
-                return
+                raise
             await send({"type": "lifespan.startup.complete"})
             await receive()
         await send({"type": "lifespan.shutdown.complete"})
