@@ -4,7 +4,7 @@ import { useLayoutEffect, useRef, useState } from "react";
 import type { ChunkRow } from "../api.ts";
 import { useArrival, useArrivals } from "../lib/arrivals.ts";
 import { hashOf } from "../lib/location.ts";
-import { placeInFile } from "../lib/words.ts";
+import { placeInFile, withoutName } from "../lib/words.ts";
 import { CompareIcon } from "./icons.tsx";
 
 type ChunkListProps = {
@@ -51,7 +51,7 @@ function Chunk({ row, rank, best, marked, arrives }: ChunkProps) {
           <span className="chunk-name">{row.name ?? row.sourceName}</span>
           <span className="chunk-place">{placeInFile(row.file, row.lines)}</span>
         </div>
-        <ChunkText text={withoutName(row)} marked={marked} />
+        <ChunkText text={withoutName(row.name, row.text)} marked={marked} />
       </div>
       <div className="chunk-end">
         {row.score !== undefined && <Score score={row.score} best={best} />}
@@ -59,11 +59,6 @@ function Chunk({ row, rank, best, marked, arrives }: ChunkProps) {
       </div>
     </li>
   );
-}
-
-/** A chunk's text without the line that repeats its name. */
-function withoutName({ name, text }: ChunkRow): string {
-  return name && text.startsWith(`${name}\n`) ? text.slice(name.length + 1).trimStart() : text;
 }
 
 /** A score as a number and as a bar relative to the list's best. */

@@ -40,3 +40,10 @@ export function placeInFile(file: string | null | undefined, lines: { from: numb
   if (file) return `${file}:${range}`;
   return lines.from === lines.to ? `line ${range}` : `lines ${range}`;
 }
+
+/** Return a text without the name it begins with: `shutil.move: Move a file` → `Move a file`. */
+export function withoutName(name: string | null | undefined, text: string): string {
+  if (!name || !text.startsWith(name)) return text;
+  const rest = text.slice(name.length);
+  return /^[:\n]\s*\S/.test(rest) ? rest.slice(1).trimStart() : text;
+}

@@ -7,7 +7,7 @@ import { CheckIcon, DeleteIcon, RetryIcon, WarningIcon } from "../components/ico
 import { More } from "../components/more.tsx";
 import { Empty, Panel } from "../components/panel.tsx";
 import { useArrival, useArrivals } from "../lib/arrivals.ts";
-import { count, many, reasonOf } from "../lib/words.ts";
+import { count, many, reasonOf, withoutName } from "../lib/words.ts";
 import { AddSource } from "./add_source.tsx";
 
 const PAGE = 10;
@@ -62,7 +62,7 @@ function Source({ source, arrives }: { source: SourceRow; arrives: boolean }) {
           <span className="chunk-place">{facts.join(" · ")}</span>
         </div>
         <Text size="sm" component="p" className="chunk-text" lineClamp={3}>
-          {source.firstChunkText || "no text"}
+          {withoutName(source.name, source.firstChunkText) || "no text"}
         </Text>
         {source.state === "failed" && <Failure source={source} />}
       </div>
