@@ -90,6 +90,8 @@ class AddQuery:
     function: Function[..., Any] | None
     args: bytes
     journal: str | None
+    refusal: Result | None = None
+    """What the client gets where `function` is None, in place of `missing_function`."""
 
 
 class _Query:
@@ -109,7 +111,7 @@ class Connection:
     def __init__(self, hub: Hub, sink: Sink) -> None:
         self._hub = hub
         self._sink = sink
-        self.version = Version(0, 0, 0)
+        self.version: Version = Version(0, 0, 0)
         self.identity: Identity | None = None
         self._wanted = (0, 0)
         self._queries: dict[int, _Query] = {}
@@ -269,7 +271,7 @@ class Connection:
         while True:
             entry = self._attached(query_id) if self._queries.get(query_id) is query else None
             if entry is None:
-                return missing_function(query.add.path)
+                return query.add.refusal or missing_function(query.add.path)
             if entry.valid_at(ts):
                 assert entry.result is not None
                 return entry.result

@@ -9,11 +9,12 @@ from collections.abc import Coroutine, Sequence
 from functools import partial
 from typing import Any, Protocol
 
+from reflow import values
 from reflow.context import Identity
 from reflow.engine.engine import Call, Engine, Outcome
 from reflow.engine.live import AddQuery, Change, ProtocolError, Version, missing_function
 from reflow.engine.runner import Failure, Result
-from reflow.errors import AuthenticationError, LimitExceeded, Overloaded, ReflowError, StorageError
+from reflow.errors import AuthenticationError, InvalidValue, LimitExceeded, Overloaded, ReflowError, StorageError
 from reflow.server import frames, messages
 from reflow.server.auth import Verifier
 from reflow.server.frames import Frame, Transitions
@@ -259,7 +260,10 @@ class SyncSocket:
             path = normal_path(change.udf_path, change.component_path)
             function = self._engine.public(path, "query")
             args = arguments(change.args)
-            added.append(AddQuery(change.query_id, messages.shown(path), function, args, change.journal))
+            refusal = None if function is None else _refusal(path, args)
+            if refusal is not None:
+                function = None
+            added.append(AddQuery(change.query_id, messages.shown(path), function, args, change.journal, refusal))
         self.connection.modify(message.base_version, message.new_version, added, removed)
 
     def _mutate(self, message: Mutation) -> None:
@@ -385,3 +389,12 @@ class SyncSocket:
 
 def _overloaded(text: str) -> Result:
     return Result(None, Failure(f"{Overloaded.code}: {text}", code=Overloaded.code))
+
+
+def _refusal(path: str, args: bytes) -> Result | None:
+    """Why arguments can't even be looked up: what passed for JSON at first sight is none."""
+    try:
+        values.canonical(args)
+    except InvalidValue as error:
+        return Result(None, Failure(f"ArgumentValidationError: {path}: {error}", code="ArgumentValidationError"))
+    return None
