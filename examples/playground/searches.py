@@ -215,7 +215,6 @@ async def results(ctx: rf.QueryCtx, search_id: rf.Id[Search]) -> Results | None:
     chunks: dict[str, Chunk] = {hit.doc.id: hit.doc for hit in (*dense, *text)}
     names = await source_names(ctx.db, [chunks[id] for ranking in lists for id, _ in ranking])
     rows = [[result_row(chunks[id], names[chunks[id].source_id], score) for id, score in ranking] for ranking in lists]
-    fresh = found.model is None or found.model == (await counters.read(ctx.db)).model
     return Results(status=found.state, error=found.error, hybrid=rows[0], semantic=rows[1], words=rows[2], fresh=fresh)
 
 

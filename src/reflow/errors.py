@@ -175,7 +175,7 @@ class StorageError(ReflowError):
 
 
 class StorageUnavailable(StorageError):
-    """The data directory or a file in it can't be read or written: permissions, a full or failing disk, a stale mount."""
+    """The data directory or a file in it can't be read or written: permissions, a full or failing disk."""
 
     code = "StorageUnavailable"
 
@@ -199,7 +199,7 @@ class Corrupted(StorageError):
 
 
 class DirectoryInUse(StorageError):
-    """Another process, or another app in this one, has the data directory open; the message names its URL if it serves."""
+    """Another process, or another app in this one, has the data directory open; the message names its URL."""
 
     code = "DirectoryInUse"
 
