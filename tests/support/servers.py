@@ -99,6 +99,11 @@ class ServerProcess:
         """The process."""
         return self._process.pid
 
+    @property
+    def running(self) -> bool:
+        """Whether it still runs."""
+        return self._process.poll() is None
+
     def stop(self, number: int = signal.SIGTERM) -> int:
         """Ends it with a signal; its exit status."""
         self._process.send_signal(number)
