@@ -56,6 +56,8 @@ class Limits:
     """Largest `numItems` of a page."""
     scan_page: int = 256
     """Rows fetched from the storage at once."""
+    error_length: int = 16 << 10
+    """Characters of a function's error message that its caller gets."""
     log_lines: int = 256
     """Log lines kept of one function run."""
 

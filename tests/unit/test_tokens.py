@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reflow.limits import DEFAULT
-from reflow.search.tokens import query_terms, tokens
+from reflow.search.tokens import _terms, query_terms, tokens  # pyright: ignore[reportPrivateUsage]
 from reflow.storage.base import TextTerm
 
 
@@ -99,3 +99,10 @@ def test_a_query_finds_the_text_it_was_taken_from(text: str) -> None:
     asked = query_terms(text)
     assert all(term.term in stored for term in asked if not term.prefix)
     assert bool(asked) or not stored
+
+
+def test_of_a_query_with_too_many_words_only_the_first_are_looked_at() -> None:
+    before = _terms.cache_info().misses
+    found = query_terms(" ".join(f"many{number}" for number in range(50_000)))
+    assert found == [TextTerm(f"many{number}") for number in range(DEFAULT.query_terms)]
+    assert _terms.cache_info().misses - before == DEFAULT.query_terms

@@ -222,7 +222,7 @@ class Engine:
         try:
             return await self.cache.fresh(function, args, identity, None)
         except InvalidValue as error:
-            return Result(None, describe(error, function.path, log=False))
+            return Result(None, describe(error, function.path, self.limits, log=False))
 
     async def query_at(
         self, function: Function[..., Any], args: bytes, ts: int, identity: Identity | None = None

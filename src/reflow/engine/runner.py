@@ -28,6 +28,7 @@ from reflow.errors import (
     ReflowError,
 )
 from reflow.functions import Function
+from reflow.limits import Limits
 from reflow.schema import TextIndex, VectorIndex
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ class TransactionRun:
             ctx = QueryCtx(self, DatabaseReader(tx)) if function.kind == "query" else self._mutation_ctx()
             self._ctx = ctx
             value = await guard.drive(cast(Any, function.handler(ctx, **kwargs)), tx, self.engine.watchdog)
-            result = Result(self._encoded(value), None, tx.next_journal, self.lines)
+            result = Result(encoded(function, value, self.engine.limits), None, tx.next_journal, self.lines)
         except FunctionTimeout:
             limits = self.engine.limits
             message = (
@@ -115,7 +116,7 @@ class TransactionRun:
             if isinstance(error, PersonalResult) or not is_outcome(error):
                 raise
             if tx.fault is None:
-                return self._failed(describe(error, function.path, self.engine.log_errors))
+                return self._failed(describe(error, function.path, self.engine.limits, log=self.engine.log_errors))
             raise tx.fault from None
         finally:
             if not keep_open:
@@ -126,15 +127,6 @@ class TransactionRun:
 
     def _mutation_ctx(self) -> MutationCtx:
         return MutationCtx(self, DatabaseWriter(self.tx))
-
-    def _encoded(self, value: Any) -> bytes:
-        raw = self.function.encode_result(value)
-        if len(raw) > self.engine.limits.result_bytes:
-            raise LimitExceeded(
-                f"{self.function.path} returned {len(raw)} bytes; limits.result_bytes is "
-                f"{self.engine.limits.result_bytes}: return less, or paginate"
-            )
-        return raw
 
     def _failed(self, failure: Failure) -> Result:
         return Result(None, failure, self.tx.next_journal or self.tx.journal, self.lines)
@@ -230,7 +222,7 @@ class ActionRun:
             kwargs = self.engine.decode_arguments(self.function, self.args)
             async with asyncio.timeout(limit) as scope:
                 value = await self.function.handler(ActionCtx(self), **kwargs)
-            return Result(self.function.encode_result(value), log_lines=self.lines), None
+            return Result(encoded(self.function, value, self.engine.limits), log_lines=self.lines), None
         except TimeoutError as error:
             if scope.expired():
                 text = f"{self.function.path} ran longer than limits.action_seconds = {limit:g}"
@@ -242,7 +234,7 @@ class ActionRun:
             return self._failed(error)
 
     def _failed(self, error: BaseException) -> tuple[Result, BaseException]:
-        failure = describe(error, self.function.path, self.engine.log_errors)
+        failure = describe(error, self.function.path, self.engine.limits, log=self.engine.log_errors)
         return Result(None, failure, log_lines=self.lines), error
 
     def identity(self) -> Identity | None:
@@ -295,35 +287,72 @@ class ActionRun:
 
 def is_outcome(error: BaseException) -> bool:
     """Whether an exception belongs to the function that raised it; False where the server itself is being stopped."""
-    if isinstance(error, asyncio.CancelledError):
-        task = asyncio.current_task()
+    if isinstance(error, asyncio.CancelledError | GeneratorExit):
+        try:
+            task = asyncio.current_task()
+        except RuntimeError:  # no loop runs: coroutines that nobody finished are being closed
+            return False
         return task is not None and not task.cancelling()
-    return not isinstance(error, KeyboardInterrupt | GeneratorExit)
+    return not isinstance(error, KeyboardInterrupt)
+
+
+def encoded(function: Function[..., Any], value: Any, limits: Limits) -> bytes:
+    """A function's result as JSON. Raises InvalidReturn, and LimitExceeded for one that is too large."""
+    raw = function.encode_result(value)
+    if len(raw) > limits.result_bytes:
+        raise LimitExceeded(
+            f"{function.path} returned {len(raw)} bytes; limits.result_bytes is {limits.result_bytes}: return less, "
+            "or paginate"
+        )
+    return raw
 
 
 def keep_line(lines: list[str], bound: int, path: str, level: Level, text: str) -> None:
     """Adds a log line to a run and to the function log."""
     if len(lines) < bound:
-        lines.append(f"[{level}] {text[:_LOG_LINE]}")
+        lines.append(f"[{level}] {_sendable(text, _LOG_LINE)}")
     FUNCTION_LOG.log(_LEVELS.get(level, logging.ERROR), "%s: %s", path, text)
 
 
-def describe(error: BaseException, path: str, log: bool) -> Failure:
+def describe(error: BaseException, path: str, limits: Limits, *, log: bool) -> Failure:
     """What a caller learns of an exception: reflow's own errors in full, others by type and text."""
     if isinstance(error, ApplicationError):
-        try:
-            return Failure(f"Uncaught ConvexError: {error}", values.encode(error.data), error.code)
-        except InvalidValue as bad:
-            return Failure(f"{path} raised ApplicationError with data that can't be sent: {bad}")
+        return _application_failure(error, path, limits)
     if isinstance(error, InvalidCursor):
         return Failure(str(error), values.encode(error.data), error.code)
     if isinstance(error, InvalidArguments):
-        return Failure(str(error), code=error.code)
+        return Failure(_sendable(str(error), limits.error_length), code=error.code)
     if log:
         FUNCTION_LOG.error("%s raised\n%s", path, "".join(traceback.format_exception(error)).rstrip())
-    if isinstance(error, ReflowError):
-        return Failure(f"Uncaught {type(error).__name__}: {error}", code=error.code)
-    return Failure(f"Uncaught {type(error).__name__}: {error}")
+    code = error.code if isinstance(error, ReflowError) else "Error"
+    text = f"Uncaught {type(error).__name__}: {_text_of(error)}"
+    return Failure(_sendable(text, limits.error_length), code=code)
+
+
+def _application_failure(error: ApplicationError, path: str, limits: Limits) -> Failure:
+    try:
+        data = values.encode(error.data)
+    except InvalidValue as bad:
+        return Failure(f"{path} raised ApplicationError with data that can't be sent: {bad}")
+    if len(data) > limits.result_bytes:
+        return Failure(
+            f"{path} raised ApplicationError with {len(data)} bytes of data; limits.result_bytes is "
+            f"{limits.result_bytes}: send less"
+        )
+    return Failure(_sendable(f"Uncaught ConvexError: {_text_of(error)}", limits.error_length), data, error.code)
+
+
+def _text_of(error: BaseException) -> str:
+    """`str(error)`, which is the application's code and may fail itself."""
+    try:
+        return str(error)
+    except Exception as failed:
+        return f"(its text can't be shown: str() raised {type(failed).__name__})"
+
+
+def _sendable(text: str, length: int) -> str:
+    """At most `length` characters of any text, as valid Unicode: what can't be sent would be no answer at all."""
+    return text[:length].encode("utf-8", "backslashreplace").decode()
 
 
 def error_of(failure: Failure) -> Exception:

@@ -137,12 +137,13 @@ class Scheduler:
         if function.kind == "query":
             raise DefinitionError(f"{function.path} is a query: schedule a mutation or an action")
         self._engine.decode_arguments(function, args)
-        if not math.isfinite(at):
+        due = max(0.0, at) * 1000  # in this order, so that neither NaN nor -0.0 comes out where 0.0 will do
+        if math.isnan(at) or not math.isfinite(due):
             raise InvalidValue(f"{function.path} can't be scheduled for {at}: give seconds since 1970")
         row = Scheduled(
             name=function.path,
             args=[values.decode(args)],
-            scheduled_time=max(at, 0.0) * 1000,
+            scheduled_time=due,
             state=ScheduledState(kind="pending"),
         )
         return (await tx.insert(spec_of(Scheduled), (row,), (None,)))[0]

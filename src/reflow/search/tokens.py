@@ -52,12 +52,15 @@ def query_terms(text: str) -> list[TextTerm]:
     words = _words(text)
     if not words:
         return []
-    found = [TextTerm(term) for word in words for term in tokens(word)]
     last = _normal(words[-1]).replace("_", "")
+    distinct: dict[TextTerm, None] = {}
+    for word in words:
+        if len(distinct) >= DEFAULT.query_terms:  # anybody may send megabytes of words
+            break
+        distinct.update((TextTerm(term), None) for term in tokens(word) if term != last)
     if last and _fits(last):
         # The stem is no prefix of what the word may become: "copy" is stored as "copi", "copytree" as "copytre".
-        found.append(TextTerm(last, prefix=True))
-    distinct = dict.fromkeys(term for term in found if term.prefix or term.term != last)
+        distinct[TextTerm(last, prefix=True)] = None
     return list(distinct)[: DEFAULT.query_terms]
 
 
