@@ -502,6 +502,7 @@ async def test_results_of_two_identities_are_not_mixed(sim: Simulation, gate: Ga
     client = Client(sim)
     client.sign_in(ANN)
     query = client.add(mine)
+    client.add(mine, ask=True)
     await client.up_to_date()
     gate.closed_for = "snapshot.count"
     await sim.mutation(put, "a")
