@@ -92,7 +92,7 @@ class SyncSocket:
 
     __slots__ = (
         *("_door", "_engine", "_held", "_loop", "_mutating", "_acting", "_pending", "_wire", "closed", "connection"),
-        *("session", "silence", "_turn", "_queue", "ready", "_frame", "_came_back"),
+        *("session", "silence", "_turn", "_queue", "ready", "_frame", "_came_back", "_asked"),
     )
 
     def __init__(self, door: SyncDoor, wire: Wire) -> None:
@@ -112,6 +112,8 @@ class SyncSocket:
         self._pending: list[Frame] = []
         self._mutating = 0
         self._acting = 0
+        self._asked = 0
+        """Bytes of arguments whose calls are not answered yet. Too many, and nothing more is read meanwhile."""
         self._held: deque[bytes] | None = None
         """Messages that wait until a token is verified, or a timestamp reached."""
         self._turn = False
@@ -127,7 +129,7 @@ class SyncSocket:
             return
         if self._held is not None:
             self._held.append(raw)
-            self._wire.hold(True)
+            self._pace()
             return
         try:
             self._take(raw)
@@ -277,9 +279,11 @@ class SyncSocket:
             return self._answer(message.request_id, missing_function(messages.shown(path)), 0)
         request = message.request_id
         key = (self.session or "", request)
-        done = partial(self._mutated, request)
+        args = arguments(message.args)
+        done = partial(self._mutated, request, len(args))
         self._mutating += 1
-        call = Call(function, arguments(message.args), self.connection.identity, key, done, self._came_back)
+        self._ask(len(args))
+        call = Call(function, args, self.connection.identity, key, done, self._came_back)
         if self._turn:
             self._queue.append(call)
         else:
@@ -295,9 +299,10 @@ class SyncSocket:
         except ReflowError as error:
             call.done(Outcome(Result(None, Failure(str(error), code=error.code)), 0, error))
 
-    def _mutated(self, request_id: int, outcome: Outcome) -> None:
+    def _mutated(self, request_id: int, size: int, outcome: Outcome) -> None:
         """Called with the publication, before any transition can show what the mutation did."""
         self._mutating -= 1
+        self._ask(-size)
         self._turn = False
         if self.closed:
             return
@@ -324,19 +329,22 @@ class SyncSocket:
         if len(self._door.tasks) >= limits.client_actions:
             text = f"limits.client_actions = {limits.client_actions} actions run already; try again later"
             return self.send(frames.response(b"Action", message.request_id, _overloaded(text), None))
+        args = arguments(message.args)
         self._acting += 1
-        self._spawn(self._act(message, self.connection.identity))
+        self._ask(len(args))
+        self._spawn(self._act(message, args, self.connection.identity))
 
-    async def _act(self, message: Action, identity: Identity | None) -> None:
+    async def _act(self, message: Action, args: bytes, identity: Identity | None) -> None:
         try:
             path = normal_path(message.udf_path, message.component_path)
             function = self._engine.public(path, "action")
             if function is None:
                 result = missing_function(messages.shown(path))
             else:
-                result = await self._engine.action(function, arguments(message.args), identity)
+                result = await self._engine.action(function, args, identity)
         finally:
             self._acting -= 1
+            self._ask(-len(args))
         if not self.closed:
             lines = frames.log_lines(result) if self._door.with_logs else b"[]"
             self.send(frames.response(b"Action", message.request_id, result, None, lines))
@@ -363,6 +371,17 @@ class SyncSocket:
 
     # Work that later messages have to wait for
 
+    def _ask(self, size: int) -> None:
+        bound = self._engine.limits.socket_buffer_bytes
+        before, self._asked = self._asked, self._asked + size
+        if (before > bound) != (self._asked > bound):
+            self._pace()
+
+    def _pace(self) -> None:
+        """Who waits for answers, or for a token to be verified, is not read from."""
+        waits = self._held is not None or self._asked > self._engine.limits.socket_buffer_bytes
+        self._wire.hold(waits)
+
     def _hold(self, work: Coroutine[Any, Any, None]) -> None:
         self._held = deque()
         self._spawn(self._held_back(work))
@@ -379,7 +398,7 @@ class SyncSocket:
                 self._held.extend(held)
                 return
             self.text(held.popleft())
-        self._wire.hold(False)
+        self._pace()
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = self._loop.create_task(work)
