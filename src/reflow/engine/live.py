@@ -6,6 +6,7 @@ import asyncio
 import heapq
 import logging
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -118,6 +119,8 @@ class Connection:
         self._removed: list[int] = []
         self.touched: set[int] = set()
         self._owed = False
+        self.queued = False
+        """Whether the hub has this connection in its queue."""
         self.closed = False
 
     def modify(self, base: int, new: int, added: Sequence[AddQuery], removed: Sequence[int]) -> None:
@@ -318,7 +321,7 @@ class Hub:
         self.limits = limits
         self.cache: QueryCache
         self._clock = clock
-        self._dirty: dict[Connection, None] = {}
+        self._dirty: deque[Connection] = deque()
         self._wake = asyncio.Event()
         self._ticks: list[tuple[float, int, Entry]] = []
         self._tick_wake = asyncio.Event()
@@ -355,7 +358,9 @@ class Hub:
 
     def mark(self, connection: Connection) -> None:
         """Queues a connection."""
-        self._dirty[connection] = None
+        if not connection.queued:
+            connection.queued = True
+            self._dirty.append(connection)
         self._wake.set()
 
     def step(self, start: Version, ts: int, query_id: int, news: Result | None) -> Step:
@@ -379,7 +384,9 @@ class Hub:
         """An entry is outdated: everybody who follows it is to be told."""
         for connection, ids in entry.subscribers.items():
             connection.touched |= ids
-            self._dirty[connection] = None
+            if not connection.queued:
+                connection.queued = True
+                self._dirty.append(connection)
         self._wake.set()
 
     def schedule(self, entry: Entry, every: float) -> None:
@@ -418,8 +425,8 @@ class Hub:
         ends = time.perf_counter() + self.limits.transition_slice_seconds
         dirty, published = self._dirty, self.committer.published
         while dirty and time.perf_counter() < ends:
-            connection = next(iter(dirty))
-            del dirty[connection]
+            connection = dirty.popleft()
+            connection.queued = False
             if not connection.ready:
                 continue
             try:
