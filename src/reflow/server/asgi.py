@@ -121,6 +121,8 @@ class Doors:
         fast.attach(socket, running.opened.engine.limits)
         try:
             await send({"type": "websocket.accept"})
+            if scope is fast.scope:
+                fast.forget_handshake()
             while (await receive())["type"] != "websocket.disconnect":
                 pass
         finally:

@@ -5,6 +5,7 @@ The version of uvicorn is pinned, because this is a subclass of one of its proto
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Sequence
 from typing import Any, Protocol, cast
@@ -41,6 +42,50 @@ class Receiver(Protocol):
     def drained(self) -> None: ...
 
 
+class _LastEvent:
+    """In the place of a queue: holds one event, and one who waits for it."""
+
+    __slots__ = ("_event", "_waiter")
+
+    def __init__(self) -> None:
+        self._event: Any = None
+        self._waiter: asyncio.Future[None] | None = None
+
+    def put_nowait(self, event: Any) -> None:
+        """Takes an event; the first one counts."""
+        if self._event is None:
+            self._event = event
+            if self._waiter is not None and not self._waiter.done():
+                self._waiter.set_result(None)
+
+    def empty(self) -> bool:
+        """There is never a second event."""
+        return True
+
+    async def get(self) -> Any:
+        """The event, once there is one."""
+        if self._event is None:
+            self._waiter = asyncio.get_running_loop().create_future()
+            await self._waiter
+        return self._event
+
+
+class _Writable:
+    """In the place of an event: `send` is used for the handshake only, and needs not wait."""
+
+    async def wait(self) -> None:
+        """Returns at once."""
+
+    def set(self) -> None:
+        """Nobody waits."""
+
+    def clear(self) -> None:
+        """Nobody waits."""
+
+
+_WRITABLE = _Writable()
+
+
 class FastSocket(WebSocketsSansIOProtocol):
     """Passed to uvicorn as `ws=`. An app that finds it in its scope calls `attach` before it accepts.
 
@@ -69,12 +114,21 @@ class FastSocket(WebSocketsSansIOProtocol):
         """Gives the messages to `receiver`, and bounds what may be unsent."""
         self._receiver = receiver
         self._limits = limits
+        # Of what is made for ASGI's sake, these weigh most; with a receiver there is only one event to tell, the end.
+        self.queue = cast("asyncio.Queue[Any]", _LastEvent())
+        self.writable = cast(asyncio.Event, _WRITABLE)
         high = limits.socket_buffer_bytes
         self.transport.set_write_buffer_limits(high=high, low=high // 4)
         self._deflates = any(
             isinstance(extension, PerMessageDeflate) and extension.local_max_window_bits == 15
             for extension in self.conn.extensions
         )
+
+    def forget_handshake(self) -> None:
+        """Frees the memory of the request's headers, for an app that was given the very scope of this socket."""
+        self.request.headers.clear()
+        self.response.headers.clear()
+        self.scope["headers"] = []
 
     def ready(self) -> bool:
         """False while too much is unsent."""

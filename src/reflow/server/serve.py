@@ -168,6 +168,7 @@ def _config(app: Any, limits: Limits) -> uvicorn.Config:
         log_level="warning",
         access_log=False,
         server_header=False,
+        proxy_headers=False,
         ws_max_size=limits.message_bytes,
         ws_ping_interval=limits.pong_seconds / 3,
         ws_ping_timeout=limits.pong_seconds,

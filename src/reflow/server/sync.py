@@ -117,7 +117,7 @@ class SyncSocket:
         self._held: deque[bytes] | None = None
         """Messages that wait until a token is verified, or a timestamp reached."""
         self._turn = False
-        self._queue: deque[Call] = deque()
+        self._queue: deque[Call] | None = None
         """Where the storage runs mutations side by side: those that wait for the socket's former one."""
         door.sockets.add(self)
 
@@ -157,7 +157,7 @@ class SyncSocket:
         self.connection.close()
         self._pending.clear()
         self._held = None
-        self._queue.clear()
+        self._queue = None
         self._door.sockets.discard(self)
 
     # What the hub says
@@ -285,6 +285,7 @@ class SyncSocket:
         self._ask(len(args))
         call = Call(function, args, self.connection.identity, key, done, self._came_back)
         if self._turn:
+            self._queue = self._queue or deque()
             self._queue.append(call)
         else:
             self._submit(call)
