@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import pytest
 from convex import ConvexClient, ConvexError, ConvexInt64
@@ -26,7 +27,7 @@ def test_queries_mutations_and_actions(client: ConvexClient) -> None:
 
 def test_subscriptions(client: ConvexClient) -> None:
     subscription = client.subscribe("lib/counters:valueOf", {"name": "py live"})
-    seen = [next(subscription)]
+    seen: list[Any] = [next(subscription)]
     for _ in range(3):
         client.mutation("lib/counters:addOne", {"name": "py live"})
     while seen[-1] != 3:

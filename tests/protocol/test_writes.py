@@ -14,6 +14,8 @@ from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFact
 from reflow.server.auth import NoProvider
 from reflow.server.frames import Frame
 from reflow.server.sync import SyncDoor, SyncSocket
+from reflow.storage.memory import MemoryStorage
+from reflow.testing.interleave import InterleavingStorage
 from tests.support import arun
 from tests.support.app_under_test import app
 from tests.support.servers import Threaded
@@ -136,3 +138,31 @@ def test_a_client_with_a_small_window_gets_plain_frames(server: Threaded) -> Non
     factory = ClientPerMessageDeflateFactory(server_max_window_bits=10, client_max_window_bits=True)
     with SyncClient(server.url, compression=None, extensions=[factory]) as client:
         assert len(client.subscribe(0, "extra:large", {"name": "none", "size": 9_000})["value"]) == 9_002
+
+
+# Order
+
+
+def test_mutations_of_a_socket_keep_their_order_where_the_storage_runs_them_side_by_side() -> None:
+    async def main() -> None:
+        engine = app.engine(InterleavingStorage(MemoryStorage(concurrent=True), seed=3))
+        await engine.start()
+        door = SyncDoor(engine, NoProvider())
+        door.start()
+        clients = [followed(door, f"counter {number}") for number in range(3)]
+        for request in range(20):
+            for number, (socket, _) in enumerate(clients):
+                args = {"name": f"counter {(number + request) % 2}"}
+                socket.text(said(type="Mutation", requestId=request, udfPath="lib/counters:addOne", args=[args]))
+        while any(sum(types.count("MutationResponse") for types in each.types()) < 20 for _, each in clients):
+            await asyncio.sleep(0)
+        for socket, recorder in clients:
+            messages = [json.loads(frame.text) for frames in recorder.writes for frame in frames]
+            answers = [message for message in messages if message["type"] == "MutationResponse"]
+            assert [answer["requestId"] for answer in answers] == list(range(20))
+            assert all(answer["success"] for answer in answers)
+            socket.lost()
+        await door.close()
+        await engine.close()
+
+    arun(main())

@@ -44,7 +44,7 @@ class Threaded:
 def in_thread(app: rf.App, data: Path, *, with_logs: bool = False) -> Generator[Threaded, None, None]:
     """Serves `app` from a thread until the context ends."""
     started: SimpleQueue[Threaded | BaseException] = SimpleQueue()
-    stopping: list[Callable[[], None]] = []
+    stopping: list[Callable[[], object]] = []
 
     async def main() -> None:
         ended = asyncio.Event()

@@ -76,7 +76,7 @@ class SyncClient:
         base, self._query_set = self._query_set, self._query_set + 1
         self.send("ModifyQuerySet", baseVersion=base, newVersion=base + 1, modifications=list(modifications))
 
-    def subscribe(self, query_id: int, path: str, args: Json | None = None, **fields: Any) -> Json:
+    def subscribe(self, query_id: int, path: str, args: Any = None, **fields: Any) -> Json:
         """Follows a query; the change that brought its first result."""
         self.modify(added(query_id, path, args, **fields))
         while True:
@@ -84,7 +84,7 @@ class SyncClient:
                 if change["queryId"] == query_id:
                     return change
 
-    def call(self, kind: str, path: str, args: Json | None = None, **fields: Any) -> int:
+    def call(self, kind: str, path: str, args: Any = None, **fields: Any) -> int:
         """Sends a Mutation or an Action; its request id."""
         request, self._request = self._request, self._request + 1
         self.send(kind, **({"requestId": request, "udfPath": path, "args": [args or {}]} | fields))
@@ -129,7 +129,7 @@ class SyncClient:
         self.close()
 
 
-def added(query_id: int, path: str, args: Json | None = None, **fields: Any) -> Json:
+def added(query_id: int, path: str, args: Any = None, **fields: Any) -> Json:
     """A query to follow."""
     return {"type": "Add", "queryId": query_id, "udfPath": path, "args": [args or {}], **fields}
 
