@@ -91,6 +91,12 @@ class Committer:
         self._published: asyncio.Event = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._closing = False
+        self._at_work = False
+
+    async def settled(self) -> None:
+        """Returns once nothing is queued or being committed. For tests."""
+        while self._queue or self._at_work:
+            await asyncio.sleep(0)
 
     def start(self, ts: int) -> None:
         """Goes on from the storage's last timestamp."""
@@ -158,7 +164,9 @@ class Committer:
                 await self._wake.wait()
                 # Everybody whose message arrived in this very turn of the loop joins the group.
                 await asyncio.sleep(0)
+            self._at_work = True
             await self._run_group()
+            self._at_work = False
 
     async def _run_group(self) -> None:
         self.group, self._joined = [], False

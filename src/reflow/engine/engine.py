@@ -104,7 +104,6 @@ class Engine:
         self.hub.cache = self.cache
         self.scheduler = Scheduler(self)
         self._last_us = 0
-        self._pruned = 0
         self._id_walks: dict[str, list[tuple[str, IdWalk]]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._closing = False
@@ -468,13 +467,10 @@ class Engine:
         now = self.clock.now_ns()
         before = min(now - int(self.limits.retention_seconds * 1e9), self.committer.published)
         answers = now - int(self.limits.request_retention_seconds * 1e9)
-        if self._pruned >= self.committer.published:
-            return
         self.committer.log.forget(before)
         self.vectors.compact(before)
         while await self._prune_some(before, answers):
             continue
-        self._pruned = before
 
     async def _prune_some(self, before: int, answers: int) -> bool:
         """Removes what one group may; True where more is left. Raises StorageError."""

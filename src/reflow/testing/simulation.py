@@ -40,9 +40,10 @@ class Simulation(Backend):
 
     async def quiet(self) -> None:
         """Returns once what is due has run and live queries had their turn; time stands still."""
-        for _ in range(2):  # the second time for those whom the first one left on their way to sleep
+        for _ in range(3):  # again for those whom the first one left on their way to sleep, or to the next commit
             for _ in range(_QUIET_TURNS):
                 await asyncio.sleep(0)
+            await self.engine.committer.settled()
             await self.settled()
             await self.engine.hub.settled()
 
