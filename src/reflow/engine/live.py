@@ -234,8 +234,9 @@ class Connection:
         results = [(id, query, await self._result(id, query, snapshot, ts)) for id, query in queries]
         if self.closed:
             return
-        if self._wanted[1] != wanted[1]:
-            # Somebody else asks by now: these results would be a mixture.
+        if self._wanted[1] != wanted[1] or any(self._queries.get(id) is not query for id, query, _ in results):
+            # Somebody else asks by now, or no longer for all of it: these results would be a mixture, or lack what the
+            # client still shows at this version.
             self.touched |= touched
             self._removed = removed + self._removed
             self._owed = self._owed or owed
