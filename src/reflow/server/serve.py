@@ -165,7 +165,7 @@ def _config(app: Any, limits: Limits) -> uvicorn.Config:
         ws=FastSocket,
         lifespan="off",
         log_config=None,
-        log_level="warning",
+        log_level="error",  # a client's mistake is no news
         access_log=False,
         server_header=False,
         proxy_headers=False,
