@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import uuid
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from types import TracebackType
 from typing import Any, Self
 
@@ -43,8 +43,9 @@ class SyncClient:
         self.send("Connect", sessionId=self.session, **(first | fields))
 
     def send(self, kind: str, **fields: Any) -> None:
-        """Sends a message."""
-        self.socket.send(json.dumps({"type": kind, **fields}))
+        """Sends a message; where the server has closed the socket, `receive` and `closed` say so."""
+        with suppress(ConnectionClosed):
+            self.socket.send(json.dumps({"type": kind, **fields}))
 
     def receive(self, timeout: float = 10) -> Json:
         """The next message, Pings left out."""
