@@ -5,12 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 import reflow as rf
-from playground.schema import Counters
+from playground.schema import Counters, Model
 
 
 async def read(db: rf.DatabaseReader) -> Counters:
     """The counters; all zero before the first write."""
     return await db.query(Counters).first() or Counters()
+
+
+async def model(db: rf.DatabaseReader) -> str | None:
+    """Which model made the stored vectors; None before the first."""
+    found = await db.query(Model).first()
+    return None if found is None else found.name
 
 
 async def update(ctx: rf.MutationCtx, **changes: Any) -> Counters:

@@ -119,8 +119,6 @@ class Counters(Base, table="counters"):
     embedded: int = 0
     failed: int = 0
     sources: int = 0
-    model: str | None = None
-    """Which model made the stored vectors."""
     job: rf.Id[Any] | None = None
     """The action that embeds sources in turn."""
     listing: bool = False
@@ -134,3 +132,9 @@ class Counters(Base, table="counters"):
     """Chunks embedded since `started_at`."""
     updated_at: float | None = None
     """When chunks were last embedded."""
+
+
+class Model(Base, table="models"):
+    """Which model made the stored vectors: one document, apart from the counters, which change all the time."""
+
+    name: str

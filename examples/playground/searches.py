@@ -65,7 +65,7 @@ async def upsert(ctx: rf.MutationCtx, input: str, count: int = 10) -> rf.Id[Sear
         id = await ctx.db.insert(Search(input=input, count=count))
         await _start(ctx, id)
         return id
-    outdated = found.model != (await counters.read(ctx.db)).model
+    outdated = found.model != await counters.model(ctx.db)
     if found.state == "failed" or (found.state == "ready" and outdated):
         ctx.log(f"search {found.id} is run again")
         await _start(ctx, found.id)
@@ -205,7 +205,7 @@ async def results(ctx: rf.QueryCtx, search_id: rf.Id[Search]) -> Results | None:
     if found is None:
         return None
     size = max(found.count, CANDIDATES)
-    fresh = found.model is None or found.model == (await counters.read(ctx.db)).model
+    fresh = found.model is None or found.model == await counters.model(ctx.db)
     vector = await ctx.db.vector(Search.meaning, search_id) if fresh else None
     dense = [] if vector is None else await ctx.db.nearest(Chunk.meaning, vector, limit=size)
     text = await ctx.db.search(Chunk.words, found.input, limit=size)

@@ -15,12 +15,12 @@ import reflow as rf
 from playground import counters
 from playground.lib import embeddings
 from playground.rows import ChunkRow, NewChunk, NewSource, SourceRow, with_first_chunks, with_sources
-from playground.schema import Chunk, Comparison, Source
+from playground.schema import Chunk, Comparison, Model, Source
 
 RETRY = rf.Retry(attempts=5, first=1.0, factor=2.0, longest=30.0)
 """How often, and how patiently, embedding is tried before a source is failed."""
 
-BATCH = 256
+BATCH = 512
 """Chunks that one action of the turn embeds."""
 
 RESET_BATCH = 2000
@@ -231,9 +231,9 @@ async def _is_last_try(ctx: rf.QueryCtx, job: rf.Id[rf.Scheduled] | None) -> boo
 @sources.internal_mutation
 async def save_vectors(ctx: rf.MutationCtx, vectors: list[Embedding], model: str, milliseconds: float) -> None:
     """Stores vectors of chunks that are still there and have none. A source with its last vector is saved."""
-    known = (await counters.read(ctx.db)).model
+    known = await counters.model(ctx.db)
     if known is None:
-        await counters.update(ctx, model=model)
+        await ctx.db.insert(Model(name=model))
     elif known != model:
         raise rf.ApplicationError(f"The stored vectors are of {known}, the embedder is {model}: restart the server")
     chunks = await ctx.db.get_many([embedding.chunk for embedding in vectors])
@@ -334,17 +334,18 @@ async def resume(ctx: rf.MutationCtx) -> None:
 @sources.internal_mutation
 async def adopt(ctx: rf.MutationCtx, model: str) -> bool:
     """Makes `model` the one of all vectors; those of another model are removed, some per call, until True."""
-    now = await counters.read(ctx.db)
-    if now.model == model:
+    known = await ctx.db.query(Model).first()
+    if known is not None and known.name == model:
         return True
     removed = 0
-    if now.model is not None:
+    if known is not None:
         for source in await ctx.db.query(Source).filter(lambda source: source.embedded > 0).collect():
             if removed >= RESET_BATCH:
                 return False
             await _forget_vectors(ctx, source)
             removed += source.chunk_count
-    await counters.update(ctx, model=model)
+        await ctx.db.delete(known.id)
+    await ctx.db.insert(Model(name=model))
     return True
 
 

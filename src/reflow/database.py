@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, Generic, Literal, Protocol, Self, overload
 
 import msgspec
@@ -56,7 +57,13 @@ class Page(Object, Generic[D], rename="camel"):
 
     def with_items(self, items: list[Other]) -> Page[Other]:
         """The same page with other rows, such as documents joined with their neighbours."""
-        return Page(page=items, is_done=self.is_done, continue_cursor=self.continue_cursor)
+        return Page(
+            page=items,
+            is_done=self.is_done,
+            continue_cursor=self.continue_cursor,
+            split_cursor=self.split_cursor,
+            page_status=self.page_status,
+        )
 
 
 class PaginationOptions(Object, rename="camel"):
@@ -171,7 +178,7 @@ class Query(Generic[D]):
         previous = self._request.filter
         if previous is None:
             return self._with(filter=predicate)
-        return self._with(filter=lambda document: previous(document) and predicate(document))
+        return self._with(filter=partial(_both, previous, predicate))
 
     async def first(self) -> D | None:
         """The first document, or None."""
@@ -326,6 +333,10 @@ class DatabaseWriter(DatabaseReader):
     async def delete_vector(self, index: VectorIndex, id: Id[Any]) -> None:
         """Removes the vector of a document; nothing happens when it has none."""
         await self._tx.set_vector(index, id, None)
+
+
+def _both(first: Filter, second: Filter, document: Any) -> bool:
+    return first(document) and second(document)
 
 
 def _target(target: tuple[Any, ...]) -> tuple[TableSpec, Any]:

@@ -114,7 +114,7 @@ def test_a_large_source_is_embedded_slice_by_slice() -> None:
             await play.add("large", *(f"text number {n}" for n in range(600)))
             await play.backend.settled()
             assert play.vectors() == 600
-            assert max(len(texts) for texts, _ in embedder.calls) == 64
+            assert max(len(texts) for texts, _ in embedder.calls) == 128
             (row,) = await play.sources()
             assert (row["embedded"], row["state"]) == (600, "saved")
 
@@ -459,7 +459,7 @@ def test_a_lasting_failure_is_visible_with_its_reason_and_can_be_retried() -> No
 def test_one_bad_source_of_a_batch_does_not_stop_the_others() -> None:
     async def main() -> None:
         async with playing(Failing("bad")) as play:
-            await play("sources:addBatch", batch=[{"name": "bad", "chunks": chunks_of(["bad"] * 300)}])
+            await play("sources:addBatch", batch=[{"name": "bad", "chunks": chunks_of(["bad"] * 600)}])
             await play("sources:addBatch", batch=[{"name": "good", "chunks": chunks_of(["good"])}])
             await play.until(lambda p: p["pending"] == 0, "corpus:progress")
             assert {row["name"]: row["state"] for row in await play.sources()} == {"bad": "failed", "good": "saved"}

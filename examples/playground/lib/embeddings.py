@@ -16,9 +16,9 @@ import reflow as rf
 from reflow.rag.embedders.base import Embedder, Vectors
 from reflow.rag.embedders.local import LocalEmbedder
 
-SLICE = 64
-"""Texts embedded, and then saved, at once: small enough for results to come in steadily, large enough for one
-transaction to carry many."""
+SLICE = 128
+"""Texts embedded, and then saved, at once: small enough for results to come in every second, large enough that live
+queries do not run for every few vectors."""
 
 embeddings = rf.Module("lib/embeddings", rename="camel")
 

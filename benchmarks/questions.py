@@ -1,0 +1,145 @@
+"""The demo from nothing: index the standard library with a page open, then ask the playground's thirty questions.
+
+`python -m benchmarks.questions [--data DIR]` prints what `reflow demo` does on this machine: seconds to the first
+result, chunks per second, the share of processor time outside the model's own session, and how many questions find an
+expected entry among the first five hits of the page's default search.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from reflow.bundled import playground_folder
+from reflow.cli import local
+from reflow.cli.ask import ask
+from reflow.cli.process import run
+from reflow.rag.embedders.local import LocalEmbedder
+from reflow.server.serve import serving
+
+TOP = 5
+FIRST_QUESTION = "how do I copy a directory tree"
+POLL_SECONDS = 0.05
+
+PAGE = """
+import sys, threading
+from convex import ConvexClient
+
+client = ConvexClient(sys.argv[1])
+search = client.mutation("searches:upsert", {"input": sys.argv[2], "count": 10})
+first_page = {"paginationOpts": {"numItems": 10, "cursor": None, "id": 1}}
+followed = [
+    ("corpus:progress", {}), ("searches:results", {"searchId": search}),
+    ("sources:paginate", first_page), ("searches:paginate", first_page),
+]
+
+
+def follow(path, args):
+    for _ in client.subscribe(path, args):
+        pass
+
+
+for path, args in followed:
+    threading.Thread(target=follow, args=(path, args), daemon=True).start()
+threading.Event().wait()
+"""
+"""What an open page follows, through the official Python client."""
+
+
+@dataclass
+class Measured:
+    """One run. Seconds are counted from the start of this process."""
+
+    first_result_seconds: float = 0.0
+    indexed_seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    session_cpu_seconds: float = 0.0
+    chunks: int = 0
+    rate: float = 0.0
+    asked_seconds: float = 0.0
+
+
+async def index(data: Path, questions: list[dict[str, Any]], began: float) -> tuple[Measured, list[list[str]]]:
+    """Serves the playground over `data` while it is indexed with a page open; figures and the names of the hits."""
+    from playground import corpora, indexing
+    from playground.app import app
+    from playground.lib import embeddings
+
+    measured = Measured()
+    embedder = LocalEmbedder()
+    embeddings.use(embedder)
+    async with serving(app, port=0, data=data) as server:
+        call = partial(local.call, server.backend)
+        command = [sys.executable, "-c", PAGE, server.url, FIRST_QUESTION]
+        page = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        watching = asyncio.create_task(first_result(call, began))
+        await indexing.bring_in(server.backend, corpora.StandardLibrary())
+        await indexing.embedded(server.backend)
+        measured.indexed_seconds = time.perf_counter() - began
+        measured.cpu_seconds = time.process_time()
+        measured.session_cpu_seconds = embedder.stats.session_cpu_seconds
+        measured.first_result_seconds = await watching
+        progress = await call("corpus:progress", {})
+        measured.chunks, measured.rate = progress["embedded"], progress["rate"] or 0.0
+        started = time.perf_counter()
+        found = [[hit["name"] for hit in await ask(call, item["question"], TOP)] for item in questions]
+        measured.asked_seconds = (time.perf_counter() - started) / len(questions)
+        page.kill()
+        await asyncio.to_thread(page.wait)
+    embeddings.close()
+    return measured, found
+
+
+async def first_result(call: Any, began: float) -> float:
+    """When a question has its first hit by meaning."""
+    search = await call("searches:upsert", {"input": FIRST_QUESTION, "count": 10})
+    while not (await call("searches:results", {"searchId": search}))["semantic"]:
+        await asyncio.sleep(POLL_SECONDS)
+    return time.perf_counter() - began
+
+
+def report(measured: Measured, questions: list[dict[str, Any]], found: list[list[str]]) -> None:
+    """Prints the figures and the questions that were missed."""
+    hits = [not set(item["expected"]).isdisjoint(names) for item, names in zip(questions, found, strict=True)]
+    outside = measured.cpu_seconds - measured.session_cpu_seconds
+    print("| figure | |\n| --- | ---: |")
+    print(f"| questions found in the top {TOP} | {sum(hits)} of {len(hits)} |")
+    print(f"| chunks | {measured.chunks:,} |")
+    print(f"| chunks/s | {measured.rate:,.0f} |")
+    print(f"| seconds to the first result | {measured.first_result_seconds:.1f} |")
+    print(f"| seconds until all is indexed | {measured.indexed_seconds:.1f} |")
+    print(f"| milliseconds per question | {measured.asked_seconds * 1000:.0f} |")
+    print(f"| CPU s: all / model's session | {measured.cpu_seconds:.1f} / {measured.session_cpu_seconds:.1f} |")
+    print(f"| share of CPU outside the session | {outside / measured.cpu_seconds:.1%} |")
+    for item, names, hit in zip(questions, found, hits, strict=True):
+        if not hit:
+            print(f"missed: {item['question']} (expected {', '.join(item['expected'])}; got {', '.join(names)})")
+
+
+def main() -> None:
+    began = time.perf_counter()
+    parser = argparse.ArgumentParser(description="Index the standard library and ask the playground's questions.")
+    parser.add_argument("--data", type=Path, help="directory of the index (default: a new one, removed at the end)")
+    options = parser.parse_args()
+    sys.path.insert(0, str(playground_folder().parent))
+    questions = json.loads((playground_folder() / "questions.json").read_text("utf-8"))
+
+    async def measure(data: Path) -> None:
+        measured, found = await index(data, questions, began)
+        report(measured, questions, found)
+
+    with tempfile.TemporaryDirectory() as temporary:
+        run(measure(options.data or Path(temporary)))
+
+
+if __name__ == "__main__":
+    main()
