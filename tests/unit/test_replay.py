@@ -1,14 +1,17 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import reflow as rf
 from reflow.context import Identity
+from reflow.engine.engine import Call, Outcome
 from reflow.errors import ReflowError
 from reflow.storage.memory import MemoryStorage
+from reflow.storage.sqlite import SqliteStorage
 from reflow.testing import FaultPlan, Simulation, VirtualClock, simulate
 from tests.support import arun
 from tests.support.simulated import simulated
@@ -113,6 +116,35 @@ async def test_an_idempotent_mutation_runs_once_per_key_and_caller(sim: Simulati
     assert await call(sim, buy_once, None, bob, item="a", key="k") == b"3"
     assert await call(sim, buy_once, None, ann, item="a", key="k") == b"2"
     assert await sim.mutation(buy_once, item="c", key="l") == 4
+
+
+@simulated(app)
+async def test_no_session_can_be_named_so_that_it_answers_an_idempotent_mutation(sim: Simulation) -> None:
+    assert await call(sim, buy, ('shop:buyOnce\n\n"k"', 0), item="a") == b"1"
+    assert await call(sim, buy, ('shop:buy_once\n\n"k"', 0), item="a") == b"2"
+    assert await call(sim, buy_once, None, item="a", key="k") == b"3"
+    assert await call(sim, buy, ('shop:buy_once\n\n"k"', 1), item="a") == b"4"
+
+
+@pytest.mark.parametrize("sqlite", [False, True])
+def test_a_client_that_wrongly_says_it_never_asked_gets_the_first_answer(sqlite: bool, tmp_path: Path) -> None:
+    async def ask(sim: Simulation, number: int) -> tuple[bytes | None, int]:
+        told: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        args = buy.arguments.encode((), {"item": "a"})
+        sim.engine.submit(Call(buy, args, None, ("s", number), told.set_result, may_replay=False))
+        outcome = await told
+        return outcome.result.value, outcome.ts
+
+    async def main() -> None:
+        storage = SqliteStorage(tmp_path) if sqlite else MemoryStorage()
+        async with simulate(app, storage=storage) as sim:
+            first = await ask(sim, 1)
+            assert await ask(sim, 1) == first
+            answers = await asyncio.gather(*(ask(sim, number) for number in (2, 1, 2, 3)))
+            assert answers == [(b"2", answers[0][1]), first, answers[0], (b"3", answers[3][1])]
+            assert await sim.query(count) == 3
+
+    arun(main())
 
 
 @simulated(app)
