@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -90,7 +90,7 @@ class App:
         *,
         durability: Durability | None = None,
         progress: Progress | None = None,
-    ) -> AsyncIterator[Backend]:
+    ) -> AsyncGenerator[Backend, None]:
         """Runs the application in this process over a data directory, which no other process may use meanwhile."""
         async with self._opened(data, durability, progress) as opened:
             yield Backend(opened.engine)
@@ -98,7 +98,7 @@ class App:
     @asynccontextmanager
     async def _opened(
         self, data: str | Path | None, durability: Durability | None, progress: Progress | None = None
-    ) -> AsyncIterator[Opened]:
+    ) -> AsyncGenerator[Opened, None]:
         directory = self.data if data is None else Path(data)
         with DirectoryLock(directory) as lock:
             storage = SqliteStorage(directory, durability=durability or self.durability, limits=self.limits)
@@ -114,13 +114,13 @@ class App:
         await self.doors(scope, receive, send)
 
     @asynccontextmanager
-    async def lifespan(self, _outer: object = None) -> AsyncIterator[None]:
+    async def lifespan(self, _outer: object = None) -> AsyncGenerator[None, None]:
         """Runs the app's engine while an application around it runs."""
         async with self.doors.running():
             yield
 
     @asynccontextmanager
-    async def in_memory(self) -> AsyncIterator[Backend]:
+    async def in_memory(self) -> AsyncGenerator[Backend, None]:
         """Runs the application in this process without a disk; nothing is kept."""
         engine = self.engine(MemoryStorage(limits=self.limits))
         await engine.start()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Generic, Literal, Protocol, Self, overload
@@ -11,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from typing_extensions import TypeVar
 
-from reflow.errors import DefinitionError, NotUnique
+from reflow.errors import DefinitionError, InvalidValue, NotUnique
 from reflow.schema import (
     Collection,
     Id,
@@ -193,8 +194,14 @@ class Query(Generic[D]):
         return found[0] if found else None
 
     async def take(self, count: int) -> list[D]:
-        """At most `count` documents."""
-        return await self._tx.scan(self._request).take(count)
+        """At most `count` documents. Raises InvalidValue for what is no whole number of at least 0."""
+        try:
+            wanted = operator.index(count)
+        except TypeError:
+            wanted = -1
+        if wanted < 0:
+            raise InvalidValue(f"take() needs a whole number of documents, got {count!r}")
+        return await self._tx.scan(self._request).take(wanted)
 
     async def collect(self) -> list[D]:
         """All documents. Bounded by `limits.documents_read`."""

@@ -11,7 +11,7 @@ import re
 import warnings
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from types import CodeType, ModuleType
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, Literal, ParamSpec, TypeVar, get_type_hints, overload
 
@@ -212,7 +212,7 @@ class Module:
     @overload
     def query(self, handler: Callable[Concatenate[QueryCtx, P], Awaitable[R]], /) -> QueryFunction[P, R]: ...
     @overload
-    def query(self) -> Callable[[Callable[Concatenate[QueryCtx, P], Awaitable[R]]], QueryFunction[P, R]]: ...
+    def query(self, /) -> Callable[[Callable[Concatenate[QueryCtx, P], Awaitable[R]]], QueryFunction[P, R]]: ...
     def query(self, handler: Any = None, /) -> Any:
         """Registers a public query."""
         return self._register(QueryFunction, handler)
@@ -220,7 +220,9 @@ class Module:
     @overload
     def internal_query(self, handler: Callable[Concatenate[QueryCtx, P], Awaitable[R]], /) -> QueryFunction[P, R]: ...
     @overload
-    def internal_query(self) -> Callable[[Callable[Concatenate[QueryCtx, P], Awaitable[R]]], QueryFunction[P, R]]: ...
+    def internal_query(
+        self, /
+    ) -> Callable[[Callable[Concatenate[QueryCtx, P], Awaitable[R]]], QueryFunction[P, R]]: ...
     def internal_query(self, handler: Any = None, /) -> Any:
         """Registers a query that clients can't see."""
         return self._register(QueryFunction, handler, internal=True)
@@ -229,7 +231,7 @@ class Module:
     def mutation(self, handler: Callable[Concatenate[MutationCtx, P], Awaitable[R]], /) -> MutationFunction[P, R]: ...
     @overload
     def mutation(
-        self, *, idempotency: str | None = None
+        self, /, *, idempotency: str | None = None
     ) -> Callable[[Callable[Concatenate[MutationCtx, P], Awaitable[R]]], MutationFunction[P, R]]: ...
     def mutation(self, handler: Any = None, /, *, idempotency: str | None = None) -> Any:
         """Registers a public mutation.
@@ -245,7 +247,7 @@ class Module:
     ) -> MutationFunction[P, R]: ...
     @overload
     def internal_mutation(
-        self, *, idempotency: str | None = None
+        self, /, *, idempotency: str | None = None
     ) -> Callable[[Callable[Concatenate[MutationCtx, P], Awaitable[R]]], MutationFunction[P, R]]: ...
     def internal_mutation(self, handler: Any = None, /, *, idempotency: str | None = None) -> Any:
         """Registers a mutation that clients can't see."""
@@ -255,7 +257,7 @@ class Module:
     def action(self, handler: Callable[Concatenate[ActionCtx, P], Awaitable[R]], /) -> ActionFunction[P, R]: ...
     @overload
     def action(
-        self, *, retry: Retry | None = None
+        self, /, *, retry: Retry | None = None
     ) -> Callable[[Callable[Concatenate[ActionCtx, P], Awaitable[R]]], ActionFunction[P, R]]: ...
     def action(self, handler: Any = None, /, *, retry: Retry | None = None) -> Any:
         """Registers a public action. `retry` applies where it was scheduled, not where a client calls it."""
@@ -267,15 +269,17 @@ class Module:
     ) -> ActionFunction[P, R]: ...
     @overload
     def internal_action(
-        self, *, retry: Retry | None = None
+        self, /, *, retry: Retry | None = None
     ) -> Callable[[Callable[Concatenate[ActionCtx, P], Awaitable[R]]], ActionFunction[P, R]]: ...
     def internal_action(self, handler: Any = None, /, *, retry: Retry | None = None) -> Any:
         """Registers an action that clients can't see."""
         return self._register(ActionFunction, handler, internal=True, retry=retry)
 
-    def _register(self, kind: type[Function[..., Any]], handler: Any, internal: bool = False, **options: Any) -> Any:
+    def _register(
+        self, kind: Callable[..., Function[..., Any]], handler: Any, internal: bool = False, **options: Any
+    ) -> Any:
         if handler is None:
-            return lambda handler: self._register(kind, handler, internal, **options)  # pyright: ignore[reportUnknownLambdaType]
+            return partial(self._register, kind, internal=internal, **options)
         _check_signature(handler)
         name = self._renamer(handler.__name__)
         if name in self.functions:
@@ -283,7 +287,7 @@ class Module:
         path = f"{self.name}:{name}"
         if kind is not ActionFunction:
             _warn_of_impure_names(handler, path)
-        function = kind(handler, path=path, internal=internal, rename=self.rename, **options)
+        function: Function[..., Any] = kind(handler, path=path, internal=internal, rename=self.rename, **options)
         self.functions[name] = function
         return function
 

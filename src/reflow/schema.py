@@ -243,9 +243,7 @@ class ObjectMeta(msgspec.StructMeta):
         options = {"kw_only": True, "forbid_unknown_fields": True, "omit_defaults": True} | options
         cls = cast(Any, super().__new__(mcls, name, bases, namespace, rename=renamer(chosen), **options))
         cls.__rename__ = chosen
-        for base in bases:
-            absent = absent | getattr(base, "__absent__", frozenset())
-        cls.__absent__ = absent
+        cls.__absent__ = absent.union(*(base.__absent__ for base in bases if isinstance(base, ObjectMeta)))
         _check_field_names(cls)
         if issubclass(cls, globals().get("Table", ())):
             _define_table(cls, table, indexes, system)
@@ -384,7 +382,7 @@ class Table(Object):
         """When the document was inserted, in milliseconds since 1970. Raises AttributeError before that."""
         if self._creationTime is UNSET:
             raise AttributeError(f"this {type(self).__name__} is not stored yet: ctx.db.insert sets its time")
-        return cast(float, self._creationTime)
+        return self._creationTime
 
 
 class Collection:

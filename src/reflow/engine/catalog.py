@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -48,7 +48,7 @@ class StoredTable(msgspec.Struct):
 class Stored(msgspec.Struct):
     """All numbers that were ever given out, and what they mean now."""
 
-    tables: dict[str, StoredTable] = msgspec.field(default_factory=dict)
+    tables: dict[str, StoredTable] = msgspec.field(default_factory=dict[str, StoredTable])
     next_table: int = FIRST_TABLE
     next_index: int = FIRST_INDEX
 
@@ -244,7 +244,7 @@ async def _load_index(snapshot: Snapshot, codec: TableCodec, index: IndexCodec, 
                 store.table(index.number).put(seq, np.frombuffer(raw, dtype="<f4"), filters, snapshot.ts)
 
 
-async def pages(snapshot: Snapshot, table: int, size: int) -> Any:
+async def pages(snapshot: Snapshot, table: int, size: int) -> AsyncGenerator[list[tuple[int, bytes]], None]:
     """The documents of a table as lists of (sequence number, bytes)."""
     lower = b""
     while rows := await snapshot.scan(table, table, lower, TOP, limit=size):

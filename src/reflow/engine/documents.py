@@ -81,9 +81,12 @@ def field_getter(spec: TableSpec, field: str) -> Callable[[Any], Any]:
         return lambda document: MISSING if (value := read(document)) is None else value
 
     def walk(document: Any) -> Any:
-        value = document
+        value: Any = document
         for name in (first, *rest):
-            value = value.get(name, MISSING) if isinstance(value, dict) else getattr(value, name, MISSING)
+            if isinstance(value, dict):
+                value = cast("dict[str, Any]", value).get(name, MISSING)
+            else:
+                value = getattr(value, name, MISSING)
             if value is MISSING:
                 return MISSING
         return MISSING if value is None and first in spec.absent and not rest else value
@@ -136,7 +139,8 @@ class TableCodec:
             raise InvalidValue(
                 f"table {self.name!r} holds {self.spec.document.__name__}, not {type(document).__name__}"
             )
-        document._id, document._creationTime = id, created
+        setattr(document, ID_FIELD, id)
+        setattr(document, CREATED_FIELD, created)
         return self._checked(document, check)
 
     def patched(self, raw: bytes, changes: Mapping[str, Any], check: IdCheck) -> tuple[bytes, Any]:

@@ -15,7 +15,7 @@ from collections.abc import Coroutine, Generator
 from contextvars import ContextVar
 from ctypes import c_ulong, py_object, pythonapi
 from types import FrameType
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, Protocol, TypeVar
 
 from reflow.errors import FunctionTimeout, PurityError
 from reflow.limits import Limits
@@ -115,7 +115,7 @@ def _audit(event: str, args: tuple[Any, ...]) -> None:
         return
     if event == "open" and (not (args[2] or 0) & _WRITING or args[0] == os.devnull):
         return
-    if _exempt(cast(FrameType, sys._getframe())):  # pyright: ignore[reportPrivateUsage]
+    if _exempt(sys._getframe()):  # pyright: ignore[reportPrivateUsage]
         return
     what = f"opened {args[0]!r} for writing" if event == "open" else f"did {event}"
     error = PurityError(f"a query or mutation {what}. {ADVICE}")

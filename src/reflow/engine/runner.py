@@ -144,7 +144,7 @@ class TransactionRun:
         self.tx.check_open()
         self.tx.reads.clock = True
         if every is not None:
-            if every <= 0:
+            if not every > 0:  # nor NaN
                 raise DefinitionError(f"ctx.now(every={every}): the interval must be above 0 seconds")
             self.tx.reads.add_tick(every)
         if self._now is None:
@@ -218,9 +218,10 @@ class ActionRun:
     async def execute(self) -> tuple[Result, BaseException | None]:
         """Runs the action. The exception comes along for retries."""
         limit = self.engine.limits.action_seconds
+        scope = asyncio.timeout(limit)
         try:
             kwargs = self.engine.decode_arguments(self.function, self.args)
-            async with asyncio.timeout(limit) as scope:
+            async with scope:
                 value = await self.function.handler(ActionCtx(self), **kwargs)
             return Result(encoded(self.function, value, self.engine.limits), log_lines=self.lines), None
         except TimeoutError as error:

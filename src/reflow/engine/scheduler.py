@@ -150,7 +150,7 @@ class Scheduler:
 
     async def insert_now(self, function: Function[..., Any], args: bytes, at: float) -> str:
         """Schedules from an action: in a transaction of its own."""
-        return cast(str, await self._engine.transact(lambda tx: self.insert(tx, function, args, at)))
+        return await self._engine.transact(lambda tx: self.insert(tx, function, args, at))
 
     async def cancel(self, tx: EngineTransaction, id: str) -> None:
         """A pending row will not run; another state stays. Raises DocumentNotFound."""
@@ -291,7 +291,7 @@ class Scheduler:
         args = values.encode(row.args[0])
 
         async def job(tx: EngineTransaction) -> Result | None:
-            current = cast("Scheduled | None", await DatabaseReader(tx).get(row.id))
+            current = await DatabaseReader(tx).get(row.id)
             if current is None or current.state.kind != "pending":
                 return None
             mark = tx.mark()

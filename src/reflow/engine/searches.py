@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, cast
 
 from numpy.typing import ArrayLike
 
@@ -108,7 +108,7 @@ def _wanted(index: IndexCodec, filters: Mapping[str, Any]) -> Wanted:
     for name, value in filters.items():
         if name not in columns:
             raise DefinitionError(f"{index.index!r} can't be filtered by {name!r}; its filters are {sorted(columns)}")
-        values = value if isinstance(value, list | tuple | set) else [value]
+        values = cast("Iterable[Any]", value) if isinstance(value, list | tuple | set) else [value]
         wanted[columns[name]] = {encode_part(item) for item in values}
     return wanted
 

@@ -17,7 +17,8 @@ from itertools import chain
 from threading import Lock
 from typing import cast
 
-from snowballstemmer.porter_stemmer import PorterStemmer  # the package root may hand out another implementation
+# The package root may hand out another implementation.
+from snowballstemmer.porter_stemmer import PorterStemmer  # pyright: ignore[reportMissingTypeStubs]
 
 from reflow.limits import DEFAULT
 from reflow.storage.base import TextTerm

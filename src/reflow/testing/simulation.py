@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 from reflow.app import App
@@ -57,7 +57,7 @@ async def simulate(
     seed: int = 0,
     faults: FaultPlan | None = None,
     interleave: bool = False,
-) -> AsyncIterator[Simulation]:
+) -> AsyncGenerator[Simulation, None]:
     """Runs an application with a virtual clock and seeded randomness.
 
     `storage` is kept open only meanwhile, so the same one (default: a new `MemoryStorage`) and the same clock can be
