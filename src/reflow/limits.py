@@ -88,6 +88,8 @@ class Limits:
     # Commits
     group_size: int = 128
     """Mutations that share one COMMIT."""
+    gather_seconds: float = 0.002
+    """Longest wait for mutations that may share the next COMMIT."""
     queued_mutations: int = 10_000
     """Mutations that wait for their turn; beyond it callers are refused."""
     optimistic_attempts: int = 3

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -21,6 +23,12 @@ from reflow.search.vector import VectorStore
 from reflow.storage.base import Snapshot, Storage
 
 LOG = logging.getLogger("reflow.engine")
+
+_GATHER_SHARE = 0.25
+"""The part of a COMMIT's time that the next group may be put off for company."""
+
+_COMPANY_SHARE = 0.8
+"""The part of the expected company that is enough."""
 
 
 class Clock(Protocol):
@@ -92,6 +100,10 @@ class Committer:
         self._task: asyncio.Task[None] | None = None
         self._closing = False
         self._at_work = False
+        self._company = 0
+        """How many are waited for before the next group."""
+        self._commit_seconds = 0.0
+        self._complete: asyncio.Event = asyncio.Event()
 
     async def settled(self) -> None:
         """Returns once nothing is queued or being committed. For tests."""
@@ -107,6 +119,7 @@ class Committer:
         """Finishes what is queued, then stops."""
         self._closing = True
         self._wake.set()
+        self._complete.set()
         if self._task is not None:
             await self._task
 
@@ -117,6 +130,8 @@ class Committer:
         self.check_room(len(self._queue))
         self._queue.append(job)
         self._wake.set()
+        if self._company and len(self._queue) >= self._company:
+            self._complete.set()
 
     def check_room(self, waiting: int) -> None:
         """Raises Overloaded where that many mutations wait already."""
@@ -165,10 +180,28 @@ class Committer:
                 # Everybody whose message arrived in this very turn of the loop joins the group.
                 await asyncio.sleep(0)
             self._at_work = True
-            await self._run_group()
+            answered = await self._run_group()
             self._at_work = False
+            await self._gather(answered)
 
-    async def _run_group(self) -> None:
+    async def _gather(self, answered: int) -> None:
+        """Lets answers leave and their clients come back, so that these share the next COMMIT.
+
+        It costs the same for one as for many. Without this, who was just answered would always find the next COMMIT
+        gone, and the clients would fall into two halves that wait for each other. The wait is a small share of what
+        COMMIT takes, and ends as soon as nearly as many have come as are expected.
+        """
+        expected = min(len(self._queue) + answered, self._limits.group_size)
+        self._company = math.ceil(expected * _COMPANY_SHARE)
+        self._complete.clear()
+        pause = min(self._commit_seconds * _GATHER_SHARE, self._limits.gather_seconds)
+        timer = asyncio.get_running_loop().call_later(pause, self._complete.set)
+        await self._complete.wait()
+        timer.cancel()
+        self._company = 0
+
+    async def _run_group(self) -> int:
+        """Runs what waits, commits it, and tells everybody; returns how many."""
         self.group, self._joined = [], False
         steps: list[Step] = []
         while self._queue and len(steps) < self._limits.group_size:
@@ -179,12 +212,15 @@ class Committer:
                 step.done(self.published, error)
             except Exception:
                 LOG.exception("the end of a mutation could not be told")
+        return len(steps)
 
     async def _commit(self) -> ReflowError | None:
         """Makes the group durable and publishes it; else drops all of it and gives the reason."""
         self._published.clear()
+        began = time.perf_counter()
         try:
             await self._storage.commit()
+            self._commit_seconds = time.perf_counter() - began
         except Exception as error:
             self._vectors.rollback(self.published)
             self.applied = self.published
