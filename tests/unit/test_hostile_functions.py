@@ -89,6 +89,16 @@ async def state_of(ctx: rf.QueryCtx, id: rf.Id[Any]) -> tuple[str, str | None]:
     return row.state.kind, row.state.error
 
 
+@hostile.query
+async def some(ctx: rf.QueryCtx, count: Any) -> list[str]:
+    return [note.text for note in await ctx.db.query(Note).take(count)]
+
+
+@hostile.query
+async def ticking(ctx: rf.QueryCtx, every: float) -> float:
+    return ctx.now(every=every)
+
+
 app = rf.App(modules=[hostile])
 small = rf.App(modules=[hostile], limits=rf.Limits(result_bytes=1000))
 
@@ -155,3 +165,21 @@ def test_a_schedule_for_no_time_is_refused(at: float) -> None:
             await sim.mutation(add_at, at)
 
     run()
+
+
+@pytest.mark.parametrize("count", [1.5, -1, "2", None, float("nan")])
+def test_take_of_no_whole_number_is_the_callers_mistake(count: Any) -> None:
+    @simulated(app)
+    async def run(sim: Simulation) -> None:
+        await sim.mutation(add, "a")
+        with pytest.raises(CallFailed, match=r"InvalidValue: take\(\) needs a whole number"):
+            await sim.query(some, count)
+        assert await sim.query(some, 5) == ["a"]
+
+    run()
+
+
+@simulated(app)
+async def test_an_interval_of_nan_is_refused(sim: Simulation) -> None:
+    with pytest.raises(CallFailed, match="the interval must be above 0 seconds"):
+        await sim.query(ticking, float("nan"))
