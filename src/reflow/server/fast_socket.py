@@ -173,6 +173,10 @@ class FastSocket(WebSocketsSansIOProtocol):
 
     # What the transport says
 
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The HTTP protocol hands over its transport, which may be a wrapped one."""
+        super().connection_made(getattr(transport, "inner", transport))
+
     def data_received(self, data: bytes) -> None:
         """Plain text frames go straight to the receiver, all others through the protocol of `websockets`."""
         if self._receiver is None:

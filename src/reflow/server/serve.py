@@ -19,6 +19,7 @@ import uvicorn
 from reflow.backend import Backend
 from reflow.errors import PortInUse, ReflowError
 from reflow.limits import Limits
+from reflow.server.fast_http import FastHttp
 from reflow.server.fast_socket import FastSocket
 
 if TYPE_CHECKING:
@@ -161,7 +162,7 @@ def _url(host: str, port: int) -> str:
 def _config(app: Any, limits: Limits) -> uvicorn.Config:
     return uvicorn.Config(
         app,
-        http="httptools",
+        http=FastHttp,
         ws=FastSocket,
         lifespan="off",
         log_config=None,
