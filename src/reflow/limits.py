@@ -78,6 +78,8 @@ class Limits:
     """Vectors that are scanned on the event loop; larger scans run in a thread."""
 
     # Texts and embeddings
+    cached_tokenizations: int = 512
+    """Texts whose word pieces the local embedder remembers."""
     embed_calls: int = 256
     """Calls of the local embedder that wait or run; beyond it callers are refused."""
     embed_job_pieces: int = 256

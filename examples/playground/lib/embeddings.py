@@ -77,8 +77,9 @@ async def model() -> str:
 async def embed_question(text: str) -> Embedded:
     """The vector of a question. It overtakes documents where the embedder can."""
     started = time.perf_counter()
-    vectors = await embedder().embed([_one_line(text)], "query")
-    return Embedded(first=0, vectors=vectors, tokens=_tokens([text]), milliseconds=_since(started))
+    line = _one_line(text)
+    vectors = await embedder().embed([line], "query")
+    return Embedded(first=0, vectors=vectors, tokens=_tokens([line]), milliseconds=_since(started))
 
 
 async def embed_documents(texts: Sequence[str]) -> AsyncIterator[Embedded]:
@@ -102,8 +103,9 @@ async def embed_documents(texts: Sequence[str]) -> AsyncIterator[Embedded]:
 
 async def _embed_slice(first: int, texts: Sequence[str]) -> Embedded:
     started = time.perf_counter()
-    vectors = await embedder().embed([_one_line(text) for text in texts], "document")
-    return Embedded(first=first, vectors=vectors, tokens=_tokens(texts), milliseconds=_since(started))
+    lines = [_one_line(text) for text in texts]
+    vectors = await embedder().embed(lines, "document")
+    return Embedded(first=first, vectors=vectors, tokens=_tokens(lines), milliseconds=_since(started))
 
 
 def _tokens(texts: Sequence[str]) -> list[int]:

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import count
 from math import ceil
 from pathlib import Path
@@ -110,7 +111,7 @@ class LocalEmbedder:
 
     def count_tokens(self, text: str) -> int:
         """Word pieces, the two special ones included."""
-        return len(wordpiece.encode(text)) + 2
+        return len(_pieces(text)) + 2
 
     async def load(self) -> None:
         """Loads the model in a thread."""
@@ -171,7 +172,7 @@ class LocalEmbedder:
                 raise EmbedderError("The local embedder is closed: make another one")
             return self._workers.submit(function, *args, **kwargs)
 
-    async def _run(self, windows: list[list[int]], kind: Kind) -> Vectors:
+    async def _run(self, windows: Sequence[Sequence[int]], kind: Kind) -> Vectors:
         """Embeds windows in the threads, with few jobs of this call in the queue at once."""
         parts: list[Vectors] = []
         waiting: deque[asyncio.Future[Vectors]] = deque()
@@ -220,17 +221,23 @@ class LocalEmbedder:
         job.done.set_result(np.array(vectors))
 
 
+@lru_cache(maxsize=DEFAULT.cached_tokenizations)
+def _pieces(text: str) -> Sequence[int]:
+    """The word pieces of a text. Who embeds a text also wants to know how many there are."""
+    return wordpiece.encode(text)
+
+
 def _processors() -> int:
     """What this process may use, which can be less than the machine has."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _plan(texts: Sequence[str]) -> list[list[list[int]]]:
+def _plan(texts: Sequence[str]) -> list[list[Sequence[int]]]:
     """The windows of each text: its word pieces as one, or as several of the model's full length."""
-    return [_windows(wordpiece.encode(text)) for text in texts]
+    return [_windows(_pieces(text)) for text in texts]
 
 
-def _windows(pieces: list[int]) -> list[list[int]]:
+def _windows(pieces: Sequence[int]) -> list[Sequence[int]]:
     if len(pieces) <= _WINDOW:
         return [pieces]
     steps = ceil((len(pieces) - _WINDOW) / (_WINDOW - _WINDOW_OVERLAP))
@@ -238,9 +245,9 @@ def _windows(pieces: list[int]) -> list[list[int]]:
     return [pieces[start : start + _WINDOW] for start in starts]
 
 
-def _slices(windows: list[list[int]], most: int) -> Iterator[list[list[int]]]:
+def _slices(windows: Sequence[Sequence[int]], most: int) -> Iterator[list[Sequence[int]]]:
     """Cuts the work into jobs of about `most` pieces, so that a question never waits long."""
-    job, size = list[list[int]](), 0
+    job, size = list[Sequence[int]](), 0
     for window in windows:
         if job and size + len(window) > most:
             yield job
