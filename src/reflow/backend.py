@@ -9,7 +9,7 @@ from typing import Any, ParamSpec, TypeVar, cast, overload
 from reflow.engine.engine import Engine
 from reflow.engine.live import AddQuery, Change, Version
 from reflow.engine.runner import error_of
-from reflow.errors import DefinitionError
+from reflow.errors import CallFailed, DefinitionError
 from reflow.functions import ActionFunction, Function, MutationFunction, QueryFunction
 
 P = ParamSpec("P")
@@ -64,7 +64,7 @@ class Backend:
                 await watcher.news.wait()
                 watcher.news.clear()
                 if watcher.failed is not None:
-                    raise DefinitionError(watcher.failed)
+                    raise CallFailed(watcher.failed)
                 change = watcher.latest
                 if change is not None and change.result is not None:
                     yield self._value(found, change.result)

@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from reflow import values
 from reflow.context import Identity
 from reflow.engine.runner import Result
+from reflow.errors import StorageError
 from reflow.storage.base import Storage
 from reflow.storage.memory import MemoryStorage
 from reflow.storage.sqlite import SqliteStorage
-from reflow.testing import Simulation, simulate
+from reflow.testing import FaultPlan, Simulation, simulate
 from tests.support import arun
 from tests.support.client import Client
 from tests.support.notes import QUERIES, WRITES, app, page, search
@@ -46,7 +47,10 @@ class Watcher(Client):
 
 async def writer(sim: Simulation, writes: Sequence[Write]) -> None:
     for name, args in writes:
-        await sim.mutation(f"notes:{name}", **args)
+        try:
+            await sim.mutation(f"notes:{name}", **args)
+        except StorageError:
+            assert sim.faults.raised
 
 
 async def meddler(watcher: Watcher, queries: Sequence[Follow], random: Random) -> None:
@@ -110,9 +114,15 @@ async def verify(sim: Simulation, watcher: Watcher) -> None:
 
 
 async def check(
-    writes: Sequence[Sequence[Write]], queries: Sequence[Sequence[Follow]], seed: int, storage: Storage, suspend: bool
+    writes: Sequence[Sequence[Write]],
+    queries: Sequence[Sequence[Follow]],
+    seed: int,
+    storage: Storage,
+    suspend: bool,
+    failing: float = 0.0,
 ) -> None:
-    async with simulate(app, storage=storage, interleave=suspend, seed=seed) as sim:
+    faults = FaultPlan(seed=seed, commit=failing, write=failing / 2)
+    async with simulate(app, storage=storage, interleave=suspend, seed=seed, faults=faults) as sim:
         watchers = [Watcher(sim) for _ in queries]
         work = [writer(sim, some) for some in writes]
         work += [
@@ -149,3 +159,11 @@ def test_rule_6_a_live_query_is_exact_over_sqlite(
 ) -> None:
     with tempfile.TemporaryDirectory() as directory:
         arun(check(writes, queries, seed, SqliteStorage(directory, durability="relaxed"), suspend))
+
+
+@settings(max_examples=40, deadline=None)
+@given(_WRITERS, _FOLLOWERS, st.integers(0, 1 << 16), st.booleans())
+def test_rule_6_a_live_query_is_exact_when_commits_fail(
+    writes: Sequence[Sequence[Write]], queries: Sequence[Sequence[Follow]], seed: int, suspend: bool
+) -> None:
+    arun(check(writes, queries, seed, MemoryStorage(), suspend, failing=0.3))

@@ -197,7 +197,9 @@ class QueryCache:
             self._outdate(entry, entry.ts)
 
     def _outdate(self, entry: Entry, ts: float) -> None:
-        entry.stale_since = min(entry.stale_since, ts)
+        if entry.stale_since <= ts:
+            return  # everybody who follows it knows
+        entry.stale_since = ts
         if entry.subscribers:
             self._changed(entry)
         else:
