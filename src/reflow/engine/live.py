@@ -109,6 +109,11 @@ class _Query:
 class Connection:
     """One client's query set and version. Its methods are called by the door that holds the socket."""
 
+    __slots__ = (
+        *("_hub", "_owed", "_queries", "_removed", "_sink", "_wanted"),
+        *("closed", "identity", "queued", "touched", "version"),
+    )
+
     def __init__(self, hub: Hub, sink: Sink) -> None:
         self._hub = hub
         self._sink = sink
@@ -180,13 +185,6 @@ class Connection:
         self.close()
         self._sink.fail(reason)
 
-    @property
-    def ready(self) -> bool:
-        """Whether there is something to do for a client that takes it."""
-        if self.closed or not self._sink.ready():
-            return False
-        return bool(self.touched or self._owed or self._removed) or self._wanted != self.version[:2]
-
     def _detach(self, query: _Query) -> None:
         if query.entry is not None:
             self._hub.cache.unsubscribe(query.entry, self, query.add.query_id)
@@ -195,10 +193,14 @@ class Connection:
     def advance(self, ts: int) -> bool:
         """Does what `update` does where that needs no await: at most one query, whose result is there already.
 
-        This is what nearly every transition is. False: nothing was done, `update` has to.
+        This is what nearly every transition is. False: nothing was done, `update` has to. A client that takes no
+        transition now, or has none coming, is left alone.
         """
-        touched = self.touched
-        if len(touched) > 1 or self._removed or self._wanted != self.version[:2]:
+        if self.closed or not self._sink.ready():
+            return True
+        touched, wanted = self.touched, self._wanted
+        query_set, identity, _ = self.version
+        if len(touched) > 1 or self._removed or wanted[0] != query_set or wanted[1] != identity:
             return False
         query_id, news = 0, None
         for query_id in touched:
@@ -428,8 +430,6 @@ class Hub:
         while dirty and time.perf_counter() < ends:
             connection = dirty.popleft()
             connection.queued = False
-            if not connection.ready:
-                continue
             try:
                 if not connection.advance(published):
                     await connection.update(snapshots)

@@ -93,6 +93,13 @@ class FastSocket(WebSocketsSansIOProtocol):
     nobody attaches to behaves as uvicorn's own.
     """
 
+    # What every delivery looks at, also where uvicorn's class sets it: with so many attributes each instance would have
+    # a dict of its own, which costs memory and time.
+    __slots__ = (
+        *("_blocked", "_deflates", "_ended", "_fragmented", "_held", "_limits", "_partial", "_receiver", "_wanted"),
+        *("close_sent", "disconnected", "handshake_complete", "transport"),
+    )
+
     def __init__(self, config: Config, server_state: ServerState, app_state: dict[str, Any], _loop: Any = None) -> None:
         super().__init__(config, server_state, app_state, _loop)
         # A compression context for each socket would cost more memory than all else together.
