@@ -120,6 +120,14 @@ def test_only_frames_of_a_middle_size_are_compressed(server: Threaded, size: int
     assert (limits.deflate_from_bytes <= len(frame) <= limits.deflate_to_bytes) is packed
 
 
+def test_a_message_that_unpacks_to_too_much_is_refused(server: Threaded) -> None:
+    with SyncClient(server.url, compression="deflate") as client:
+        client.socket.send(" " * (18 << 20))
+        closed = client.closed()
+    assert closed.rcvd is not None
+    assert closed.rcvd.code == 1009
+
+
 def test_a_compressed_frame_is_one_that_any_window_of_15_bits_reads() -> None:
     frame = Frame([b'"', b"ab" * 5_000, b'"'])
     packed = frame.deflated()

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from reflow.engine.engine import Engine
-from reflow.errors import DefinitionError, ReflowError
+from reflow.errors import DefinitionError
 from reflow.server import local
 from reflow.server.asgi_socket import serve_socket
 from reflow.server.auth import NoProvider, Verifier
@@ -134,7 +134,8 @@ class Doors:
             await receive()
             try:
                 await stack.enter_async_context(self.running())
-            except ReflowError as error:
+            except Exception as error:
+                # Servers take an error without this message for an application that has no lifespan.
                 await send({"type": "lifespan.startup.failed", "message": str(error)})
                 raise
             await send({"type": "lifespan.startup.complete"})
