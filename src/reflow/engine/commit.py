@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -217,10 +216,10 @@ class Committer:
     async def _commit(self) -> ReflowError | None:
         """Makes the group durable and publishes it; else drops all of it and gives the reason."""
         self._published.clear()
-        began = time.perf_counter()
+        began = self._clock.now_ns()
         try:
             await self._storage.commit()
-            self._commit_seconds = time.perf_counter() - began
+            self._commit_seconds = max(0.0, (self._clock.now_ns() - began) / 1e9)
         except Exception as error:
             self._vectors.rollback(self.published)
             self.applied = self.published
