@@ -8,6 +8,7 @@ action that schedules its successor, so that a large import never holds up what 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import aclosing
 
 import numpy as np
 
@@ -168,13 +169,14 @@ async def _embed(ctx: rf.ActionCtx, work: Work) -> bool:
     """Embeds and saves, slice by slice. When the last try fails, says so in the sources and returns False."""
     try:
         model = await embeddings.model()
-        async for done in embeddings.embed_documents([piece.text for piece in work.pieces]):
-            pieces = work.pieces[done.first : done.first + len(done.vectors)]
-            vectors = [
-                Embedding(chunk=piece.id, vector=vector.astype("<f4").tobytes(), tokens=tokens)
-                for piece, vector, tokens in zip(pieces, done.vectors, done.tokens, strict=True)
-            ]
-            await ctx.run_mutation(save_vectors, vectors=vectors, model=model, milliseconds=done.milliseconds)
+        async with aclosing(embeddings.embed_documents([piece.text for piece in work.pieces])) as slices:
+            async for done in slices:
+                pieces = work.pieces[done.first : done.first + len(done.vectors)]
+                vectors = [
+                    Embedding(chunk=piece.id, vector=vector.astype("<f4").tobytes(), tokens=tokens)
+                    for piece, vector, tokens in zip(pieces, done.vectors, done.tokens, strict=True)
+                ]
+                await ctx.run_mutation(save_vectors, vectors=vectors, model=model, milliseconds=done.milliseconds)
     except Exception as error:
         if not work.last_try:
             raise

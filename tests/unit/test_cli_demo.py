@@ -121,6 +121,18 @@ def test_an_index_that_was_killed_while_growing_is_completed(corpus: Path, tmp_p
     assert "Traceback" not in said.err + counted.err
 
 
+def test_stopping_while_indexing_is_quiet(corpus: Path, tmp_path: Path) -> None:
+    for n in range(60):
+        (corpus / f"{n}.txt").write_text(f"This is the text with the number {n}.\n\n" * 30)
+    with running("demo", "--no-open", "--port", "0", "--corpus", corpus, "--data", tmp_path / "data") as server:
+        server.until(r"indexing: \d+ of")
+        assert server.stop() == 0
+        said = "".join(server.said)
+        assert "stopped" in said
+        assert "ERROR" not in said
+        assert "Traceback" not in said
+
+
 # Wrong ways to ask
 
 

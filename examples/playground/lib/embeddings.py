@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -82,7 +81,7 @@ async def embed_question(text: str) -> Embedded:
     return Embedded(first=0, vectors=vectors, tokens=_tokens([line]), milliseconds=_since(started))
 
 
-async def embed_documents(texts: Sequence[str]) -> AsyncIterator[Embedded]:
+async def embed_documents(texts: Sequence[str]) -> AsyncGenerator[Embedded, None]:
     """The vectors of texts, slice by slice; while one slice is being saved the next one is already embedded."""
     starts = [*range(0, len(texts), SLICE), len(texts)]
     ahead: asyncio.Task[Embedded] | None = None
@@ -95,10 +94,9 @@ async def embed_documents(texts: Sequence[str]) -> AsyncIterator[Embedded]:
         if ahead is not None:
             yield await ahead
     finally:
-        if ahead is not None and not ahead.done():
+        if ahead is not None:
             ahead.cancel()
-            with suppress(asyncio.CancelledError):
-                await ahead
+            await asyncio.gather(ahead, return_exceptions=True)
 
 
 async def _embed_slice(first: int, texts: Sequence[str]) -> Embedded:

@@ -6,6 +6,7 @@ can't be understood, 1 for one that could not be carried out.
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib.metadata import version
 from typing import Annotated
@@ -54,8 +55,19 @@ cli.command("run", help=run.HELP)(run.run)
 cli.command("_child", hidden=True)(dev.child)
 
 
+def _fill_standard_streams() -> None:
+    """Opens the null device where a standard stream is closed: what is opened next must not take its number."""
+    while (number := os.open(os.devnull, os.O_RDWR)) <= 2:  # 2: standard error
+        os.set_inheritable(number, True)
+    os.close(number)
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 - for the life of the process
+
+
 def main() -> None:
     """The command `reflow`."""
+    _fill_standard_streams()
     try:
         cli(prog_name="reflow")
     except UsageError as error:

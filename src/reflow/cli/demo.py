@@ -43,7 +43,7 @@ Examples:
   reflow demo --query "how do I copy a directory tree" --json
 """
 
-_PROGRESS_SECONDS = 0.25
+_PROGRESS_SECONDS = 0.5
 
 
 def demo(
@@ -165,7 +165,7 @@ async def _serve(port: int, data: Path, corpus: Corpus, open_page: bool) -> None
         finally:
             work.cancel()
             await asyncio.gather(work, return_exceptions=True)
-            _close_model()
+    _close_model()
     note("stopped")
 
 

@@ -11,6 +11,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from reflow.cli.output import STDERR
 
 _PLAIN_SECONDS = 5.0
+_REFRESHES = 2  # per second: drawing takes processor time that the embedder needs
 
 
 class ProgressLine:
@@ -41,7 +42,7 @@ class ProgressLine:
         if STDERR.is_terminal:
             if self._bar is None:
                 columns = (TextColumn("  indexing"), BarColumn(bar_width=30), TextColumn("{task.description}"))
-                self._bar = Progress(*columns, console=STDERR, transient=True)
+                self._bar = Progress(*columns, console=STDERR, transient=True, refresh_per_second=_REFRESHES)
                 self._bar.start()
                 self._task = self._bar.add_task("", total=total)
             words = f"{done:,} of {total:,} chunks{rate} · already searchable"
