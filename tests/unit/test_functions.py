@@ -320,4 +320,4 @@ def test_impure_names_are_warned_of() -> None:
         with pytest.warns(PurityWarning, match=f"m:{function.__name__} names"):
             module.query(function)
     module.query(harmless)
-    rf.Module("actions").action(clock)
+    rf.Module("actions").action(clock)  # type: ignore[arg-type]

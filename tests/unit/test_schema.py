@@ -281,16 +281,18 @@ def test_a_collection_holds_plain_dicts() -> None:
     async def work(ctx: rf.MutationCtx) -> None:
         id = await ctx.db.insert(logs, {"level": "warn", "at": 2, "more": {"a": [1, 2.5, None, True]}})
         await ctx.db.insert(logs, {"level": "warn", "at": 1})
-        found = await ctx.db.get(id)
+        found: Any = await ctx.db.get(id)
         assert found == {
             **{"_id": id, "_creationTime": found["_creationTime"]},
             **{"level": "warn", "at": 2, "more": {"a": [1, 2.5, None, True]}},
         }
         assert [row["at"] for row in await ctx.db.query(logs).using(logs.by_level, level="warn").collect()] == [1, 2]
         await ctx.db.patch(id, more=rf.UNSET, at=5)
-        assert "more" not in (await ctx.db.get(id))
+        patched: Any = await ctx.db.get(id)
+        assert "more" not in patched
         await ctx.db.replace(id, found | {"at": 7})
-        assert (await ctx.db.get(id))["at"] == 7
+        replaced: Any = await ctx.db.get(id)
+        assert replaced["at"] == 7
         with pytest.raises(InvalidValue, match=r"can't be patched"):
             await ctx.db.patch(id, _id="x")
         with pytest.raises(InvalidValue):
