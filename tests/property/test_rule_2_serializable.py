@@ -65,7 +65,8 @@ def test_rule_2_every_history_is_serializable_over_memory(clients: Sequence[Sequ
 @given(CLIENTS, st.integers(0, 1 << 16))
 def test_rule_2_every_history_is_serializable_over_sqlite(clients: Sequence[Sequence[Operation]], seed: int) -> None:
     with tempfile.TemporaryDirectory() as directory:
-        arun(check(clients, seed, SqliteStorage(directory, durability="relaxed"), interleave=True))
+        storage = SqliteStorage(directory, durability="full" if seed % 2 else "relaxed")
+        arun(check(clients, seed, storage, interleave=bool(seed % 3)))
 
 
 @settings(max_examples=40, deadline=None)

@@ -158,7 +158,8 @@ def test_rule_6_a_live_query_is_exact_over_sqlite(
     writes: Sequence[Sequence[Write]], queries: Sequence[Sequence[Follow]], seed: int, suspend: bool
 ) -> None:
     with tempfile.TemporaryDirectory() as directory:
-        arun(check(writes, queries, seed, SqliteStorage(directory, durability="relaxed"), suspend))
+        storage = SqliteStorage(directory, durability="full" if seed % 2 else "relaxed")
+        arun(check(writes, queries, seed, storage, suspend))
 
 
 @settings(max_examples=40, deadline=None)
