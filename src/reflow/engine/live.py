@@ -209,7 +209,9 @@ class Connection:
             if query is None or entry is None or entry.personal or not entry.ts <= ts < entry.stale_since:
                 return False
             result, sent = entry.result, query.sent
-            if result is not sent and (sent is None or result is None or not sent.same(result)):
+            if result is None:
+                return False
+            if result is not sent and (sent is None or not sent.same(result)):
                 news = result
             query.sent = result
         touched.clear()
