@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import shlex
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from convex import ConvexClient  # pyright: ignore[reportMissingTypeStubs]
 
-from tests.support.cli import Here, reflow, running
+from tests.support.cli import COMMAND, Here, environment, reflow, running
 
 APP = """
 import reflow as rf
@@ -194,3 +196,11 @@ def test_the_version_and_the_verbs_are_told(here: Here) -> None:
         assert told.status == 0
         _, _, examples = told.out.partition("Examples:")
         assert f" reflow {verb} " in examples
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
+def test_a_command_does_its_work_with_standard_streams_closed(folder: Path, closed: str) -> None:
+    command = shlex.join([*COMMAND, "run", "notes:add", '{"text": "hello"}'])
+    ended = subprocess.run(["sh", "-c", f"{command} {closed}"], env=environment(), capture_output=True, check=False)
+    assert ended.returncode == 0, ended.stderr.decode()
+    assert json.loads(reflow("run", "notes:texts", cwd=folder).out) == ["HELLO"]
