@@ -100,10 +100,12 @@ class Limits:
     """How far back reads at a timestamp can go."""
     prune_interval_seconds: float = 10.0
     """Pause between two cleanings of history and stored answers."""
-    write_log_commits: int = 100_000
+    write_log_commits: int = 5_000
     """Commits kept in memory for conflict checks."""
     request_retention_seconds: float = 24 * 3600.0
     """How long the answer of a client's mutation is kept for replays."""
+    unindexed_requests: int = 1000
+    """Stored answers that are looked through one by one until they enter their index together."""
     wal_pages: int = 4000
     """Pages of SQLite's write-ahead log after which it is folded back into the database."""
     readers: int = 8

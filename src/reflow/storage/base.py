@@ -92,7 +92,8 @@ class Write(msgspec.Struct, frozen=True, gc=False):
 class Request(msgspec.Struct, frozen=True, gc=False):
     """The stored answer of a client's mutation, so that a replay is answered and not run again.
 
-    `ts` is that of the batch which carries it. A second answer to the same request is refused.
+    `ts` is that of the batch which carries it. A second answer to the same request is refused,
+    or, when the first one is old, forgotten: the first stays.
     """
 
     session: str

@@ -67,6 +67,9 @@ class SqliteStorage:
         self._group: list[tuple[Callable[..., Any], tuple[Any, ...]]] = []
         self._failed: StorageError | None = None
         self._generations: set[tuple[int, int]] = set()
+        self._unindexed: set[tuple[str, int]] = set()
+        """Keys of the answers that are not in their index yet."""
+        self._group_requests: set[tuple[str, int]] = set()
         self._wal_pages = 0
         self._checkpoint_at = limits.wal_pages
         self._committing = False
@@ -99,6 +102,7 @@ class SqliteStorage:
                 sqlite_file.check_tables(writer.execute, self._path)
                 sqlite_file.check_writable(writer.connection, self._path)
                 self._committed = self._applied = writer.execute(sql.NEWEST).get or 0
+                self._unindexed = set(writer.execute(sql.UNINDEXED_REQUESTS).fetchall())
             except BaseException:
                 # As the last connection it would fold the log into a file that is to stay as it is.
                 writer.connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
@@ -158,7 +162,10 @@ class SqliteStorage:
         return SqliteSnapshot(reader, ts, self._take_back)
 
     async def head(self) -> SqliteSnapshot:
-        return SqliteSnapshot(self._open_writer(), self._applied, None)
+        return SqliteSnapshot(self._open_writer(), self._applied, None, self._is_recent)
+
+    def _is_recent(self, session: str, request: int) -> bool:
+        return (session, request) in self._unindexed or (session, request) in self._group_requests
 
     async def read_meta(self) -> dict[str, bytes]:
         snapshot = await self.snapshot()
@@ -269,6 +276,7 @@ class SqliteStorage:
 
     def _abort(self, writer: Reader) -> None:
         self._generations.clear()
+        self._group_requests.clear()
         writer.renew()
         if not writer.connection.get_autocommit():
             writer.execute("ROLLBACK")
@@ -301,7 +309,10 @@ class SqliteStorage:
         if request is not None:
             if request.ts != batch.ts:
                 raise StorageError(f"The answer's timestamp {request.ts} is not its commit's, {batch.ts}.")
+            if self._is_recent(request.session, request.request):
+                raise StorageError(f"Request {request.request} of session {request.session!r} was answered already.")
             execute(sql.PUT_REQUEST, (request.ts, request.session, request.request, request.result))
+            self._group_requests.add((request.session, request.request))
 
     def _write_vector(self, execute: Callable[..., Any], write: VectorWrite) -> None:
         index, generation, seq, vector = write
@@ -345,6 +356,7 @@ class SqliteStorage:
             execute(sql.RAISE_HORIZON, (undo_to,))
         requests_to, request_rows = execute(sql.PRUNE_REQUESTS_TO, (requests_before, rows)).fetchone()
         if request_rows:
+            execute(sql.PRUNE_REQUESTS_INDEX, (requests_to,))
             execute(sql.PRUNE_REQUESTS, (requests_to,))
         return undo_rows == rows or request_rows == rows
 
@@ -372,6 +384,7 @@ class SqliteStorage:
     def _commit(self) -> None:
         writer = self._open_writer()
         try:
+            indexed = self._index_requests(writer)
             if self._on_commit is not None:
                 self._on_commit("before")
             writer.execute("COMMIT")
@@ -384,10 +397,27 @@ class SqliteStorage:
             raise
         self._group.clear()
         self._committed = self._applied
+        if indexed:
+            self._unindexed.clear()
+        else:
+            self._unindexed |= self._group_requests
+        self._group_requests.clear()
         if self._on_commit is not None:
             self._on_commit("after")
         if self._full and self._wal_pages >= self._checkpoint_at:
             self._checkpoint()
+
+    def _index_requests(self, writer: Reader) -> bool:
+        """Enters answers into their index many at a time, in its order.
+
+        One by one they would touch a page per session in every group. Until then a look-up passes over the few that
+        are not in the index yet.
+        """
+        if len(self._unindexed) + len(self._group_requests) < self._limits.unindexed_requests:
+            return False
+        writer.execute(sql.INDEX_REQUESTS)
+        writer.execute(sql.REQUESTS_INDEXED)
+        return True
 
     def _undo_commit(self, writer: Reader, error: BaseException) -> None:
         """Rolls back a failed COMMIT, also in the write-ahead log.

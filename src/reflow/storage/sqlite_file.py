@@ -64,7 +64,7 @@ def _create(path: Path) -> None:
         with connection:
             for statement in sql.FIXED_TABLES.values():
                 connection.execute(statement)
-            connection.execute("INSERT INTO horizon VALUES (0, 0)")
+            connection.execute("INSERT INTO horizon VALUES (0, 0, 0)")
         connection.pragma("journal_mode", "wal")
     finally:
         connection.close()

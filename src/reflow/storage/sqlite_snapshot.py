@@ -38,10 +38,20 @@ class Reader:
 class SqliteSnapshot:
     """A read transaction of a pooled connection, or the writer's own view. See `reflow.storage.base.Snapshot`."""
 
-    __slots__ = ("_execute", "_path", "_reader", "_release", "ts")
+    __slots__ = ("_execute", "_path", "_reader", "_recent", "_release", "ts")
 
-    def __init__(self, reader: Reader, ts: int, release: Callable[[Reader], None] | None) -> None:
-        """`release` takes the reader back at closing; without it the snapshot is the writer's."""
+    def __init__(
+        self,
+        reader: Reader,
+        ts: int,
+        release: Callable[[Reader], None] | None,
+        recent: Callable[[str, int], bool] | None = None,
+    ) -> None:
+        """`release` takes the reader back at closing; without it the snapshot is the writer's.
+
+        `recent` knows the answers that are not in their index; without it they are looked through.
+        """
+        self._recent = recent
         self.ts = ts
         self._reader: Reader | None = reader
         self._execute = reader.execute
@@ -108,7 +118,10 @@ class SqliteSnapshot:
         return self._one(sql.GET_VECTOR[index, generation], (seq,))
 
     async def request(self, session: str, request: int) -> Request | None:
-        found = self._rows(sql.GET_REQUEST, (session, request))
+        key = (session, request)
+        if self._recent is not None and not self._recent(*key) and self._one(sql.IS_INDEXED_REQUEST, key) is None:
+            return None
+        found = self._rows(sql.GET_REQUEST, key)
         return Request(session, request, *found[0]) if found else None
 
     async def undo(self, after: int) -> list[Undo]:

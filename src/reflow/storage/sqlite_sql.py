@@ -10,8 +10,9 @@ Tables, where <n> is the number of a reflow table or index and <g> a generation 
 | `v_<n>`           | generation                               | which generations a vector index has         |
 | `v_<n>_<g>`       | seq, vector                              | the float32 vectors of one generation        |
 | `log`             | ts, undo                                 | per commit, what it replaced                 |
-| `horizon`         | ts, failed_commits                       | one row: reads from this timestamp on work   |
-| `requests`        | ts, session, request, result             | answers kept for replays                     |
+| `horizon`         | ts, failed_commits, requests_indexed     | one row: reads from this timestamp on work   |
+| `requests`        | ts, session, request, result             | answers kept for replays, oldest first       |
+| `requests_index`  | session, request, ts                     | all but the newest of them, filled in batches |
 | `meta`            | key, value                               | small named values of the engine             |
 
 `seq` and `ts` are rowids, so that new rows append: a row at a random place costs a page of the write-ahead log.
@@ -47,9 +48,12 @@ class PairStatement(dict[tuple[int, int], str]):
 
 FIXED_TABLES = {
     "log": "CREATE TABLE log (ts INTEGER PRIMARY KEY, undo BLOB NOT NULL)",
-    "horizon": "CREATE TABLE horizon (ts INTEGER NOT NULL, failed_commits INTEGER NOT NULL)",
+    "horizon": "CREATE TABLE horizon (ts INTEGER NOT NULL, failed_commits INTEGER NOT NULL,"
+    " requests_indexed INTEGER NOT NULL)",
     "requests": "CREATE TABLE requests (ts INTEGER PRIMARY KEY, session TEXT NOT NULL, request INTEGER NOT NULL,"
-    " result BLOB NOT NULL, UNIQUE (session, request))",
+    " result BLOB NOT NULL)",
+    "requests_index": "CREATE TABLE requests_index (session TEXT NOT NULL, request INTEGER NOT NULL,"
+    " ts INTEGER NOT NULL, PRIMARY KEY (session, request)) WITHOUT ROWID",
     "meta": "CREATE TABLE meta (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID",
 }
 
@@ -132,9 +136,25 @@ PRUNE_UNDO_TO = (
 PRUNE_UNDO = "DELETE FROM log WHERE ts <= ?"
 RAISE_HORIZON = "UPDATE horizon SET ts = ?1 WHERE ts < ?1"
 PRUNE_REQUESTS_TO = "SELECT max(ts), count(*) FROM (SELECT ts FROM requests WHERE ts < ? ORDER BY ts LIMIT ?)"
+PRUNE_REQUESTS_INDEX = (
+    "DELETE FROM requests_index WHERE (session, request) IN (SELECT session, request FROM requests WHERE ts <= ?1)"
+    " AND ts <= ?1"
+)
 PRUNE_REQUESTS = "DELETE FROM requests WHERE ts <= ?"
 PUT_REQUEST = "INSERT INTO requests VALUES (?, ?, ?, ?)"
-GET_REQUEST = "SELECT ts, result FROM requests WHERE session = ? AND request = ?"
+IS_INDEXED_REQUEST = "SELECT 1 FROM requests_index WHERE session = ? AND request = ?"
+GET_REQUEST = (
+    "SELECT r.ts, r.result FROM requests_index AS i CROSS JOIN requests AS r ON r.ts = i.ts"
+    " WHERE i.session = ?1 AND i.request = ?2"
+    " UNION ALL SELECT ts, result FROM requests"
+    " WHERE ts > (SELECT requests_indexed FROM horizon) AND session = ?1 AND request = ?2 LIMIT 1"
+)
+UNINDEXED_REQUESTS = "SELECT session, request FROM requests WHERE ts > (SELECT requests_indexed FROM horizon)"
+INDEX_REQUESTS = (
+    "INSERT OR IGNORE INTO requests_index SELECT session, request, ts FROM requests"
+    " WHERE ts > (SELECT requests_indexed FROM horizon) ORDER BY session, request, ts"
+)
+REQUESTS_INDEXED = "UPDATE horizon SET requests_indexed = (SELECT max(ts) FROM requests)"
 READ_META = "SELECT key, value FROM meta"
 PUT_META = "INSERT OR REPLACE INTO meta VALUES (?, ?)"
 DELETE_META = "DELETE FROM meta WHERE key = ?"
