@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import itertools
 import os
 import random
 import signal
@@ -11,6 +14,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from reflow.backend import Backend
@@ -76,7 +80,7 @@ def check(found: dict[str, Any], acknowledged: set[int], shipped: Counter[int]) 
         assert kind == "failed" or shipped[n] == 1, "said to have run, and did not"
 
 
-async def inspect(directory: Path, acknowledged: set[int], shipped: Counter[int]) -> int:
+async def inspect(directory: Path, acknowledged: set[int], shipped: Counter[int], *, replays: bool = True) -> int:
     """Opens what the killed process left, lets what is due run, checks all; returns the number of transfers."""
     bank.ship_out = lambda line: shipped.update([int(line.split()[1])])
     async with app.open(directory) as backend:
@@ -84,7 +88,8 @@ async def inspect(directory: Path, acknowledged: set[int], shipped: Counter[int]
         async with backend.engine.reading() as tx:
             found = await state(tx)
         check(found, acknowledged, shipped)
-        await replay(backend, acknowledged, len(found["transfers"]))
+        if replays:
+            await replay(backend, acknowledged, len(found["transfers"]))
     return max(found["transfers"], default=0)
 
 
@@ -128,6 +133,45 @@ def test_rules_1_and_5_hold_through_kill_9(tmp_path: Path) -> None:
         f"({dict(died)}), {sum(shipped.values())} actions"
     )
     assert inside >= ROUNDS / 4
+
+
+async def ask_until_killed(process: subprocess.Popen[str], url: str, first: int, acknowledged: set[int]) -> None:
+    """Clients ask over HTTP until their server is gone, which it is after so many answers."""
+    numbers = itertools.count(first)
+    answers = 0
+
+    async def client(http: httpx.AsyncClient) -> None:
+        nonlocal answers
+        with contextlib.suppress(httpx.TransportError):
+            while True:
+                n = next(numbers)
+                body = {"path": "bank:transfer", "args": {"n": n, "source": n % 7, "target": 7}, "format": "json"}
+                answer = (await http.post(f"{url}/api/mutation", json=body)).json()
+                assert answer["status"] == "success", answer
+                acknowledged.add(n)
+                answers += 1
+                if answers == ACKNOWLEDGED:
+                    process.kill()
+
+    async with httpx.AsyncClient(timeout=30) as http:
+        await asyncio.gather(*(client(http) for _ in range(12)))
+
+
+@pytest.mark.timeout(120)
+def test_rule_1_holds_when_the_real_server_is_killed(tmp_path: Path) -> None:
+    acknowledged: set[int] = set()
+    shipped: Counter[int] = Counter()
+    for number in range(4):
+        command = [sys.executable, "-m", "tests.crash.bank_server", str(tmp_path)]
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(["src", "."])}
+        with subprocess.Popen(command, cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            url = process.stdout.readline().strip()
+            arun(ask_until_killed(process, url, number * 100_000 + 1, acknowledged))
+            assert process.wait() == -signal.SIGKILL
+            shipped.update(int(line.split()[1]) for line in process.stdout)
+        assert len(acknowledged) >= ACKNOWLEDGED * (number + 1)
+        arun(inspect(tmp_path, acknowledged, shipped, replays=False))
 
 
 # Directories that can't be opened, by the public door
