@@ -27,6 +27,7 @@ class Recorder:
 
     def __init__(self) -> None:
         self.writes: list[list[Frame]] = []
+        self.raw = None
 
     def ready(self) -> bool:
         return True

@@ -15,6 +15,8 @@ from reflow.server.sync import SyncDoor, SyncSocket
 class AsgiWire:
     """A websocket behind ASGI's `send`. Frames wait in a bounded queue while the server awaits the transport."""
 
+    raw = None
+
     def __init__(self, send: Send, limits: Limits) -> None:
         self._send = send
         self._bound = limits.socket_buffer_bytes

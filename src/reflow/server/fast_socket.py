@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol, cast
 
 from uvicorn.config import Config
@@ -40,14 +40,16 @@ class Receiver(Protocol):
     def text(self, raw: bytes) -> None: ...
     def binary(self) -> None: ...
     def drained(self) -> None: ...
+    def lost(self) -> None: ...
 
 
 class _LastEvent:
-    """In the place of a queue: holds one event, and one who waits for it."""
+    """In the place of a queue: holds one event, the end, and one who waits for it. The receiver learns it at once."""
 
-    __slots__ = ("_event", "_waiter")
+    __slots__ = ("_event", "_receiver", "_waiter")
 
-    def __init__(self) -> None:
+    def __init__(self, receiver: Receiver) -> None:
+        self._receiver = receiver
         self._event: Any = None
         self._waiter: asyncio.Future[None] | None = None
 
@@ -55,6 +57,7 @@ class _LastEvent:
         """Takes an event; the first one counts."""
         if self._event is None:
             self._event = event
+            self._receiver.lost()
             if self._waiter is not None and not self._waiter.done():
                 self._waiter.set_result(None)
 
@@ -122,14 +125,22 @@ class FastSocket(WebSocketsSansIOProtocol):
         self._receiver = receiver
         self._limits = limits
         # Of what is made for ASGI's sake, these weigh most; with a receiver there is only one event to tell, the end.
-        self.queue = cast("asyncio.Queue[Any]", _LastEvent())
+        self.queue = cast("asyncio.Queue[Any]", _LastEvent(receiver))
         self.writable = cast(asyncio.Event, _WRITABLE)
         high = limits.socket_buffer_bytes
         self.transport.set_write_buffer_limits(high=high, low=high // 4)
-        self._deflates = any(
+        self._deflates = self._may_deflate()
+
+    def _may_deflate(self) -> bool:
+        return any(
             isinstance(extension, PerMessageDeflate) and extension.local_max_window_bits == 15
             for extension in self.conn.extensions
         )
+
+    @property
+    def raw(self) -> Callable[[bytes], object] | None:
+        """The transport's own write, where no frame is ever to be compressed."""
+        return None if self._may_deflate() else self.transport.write
 
     def forget_handshake(self) -> None:
         """Frees the memory of the request's headers, for an app that was given the very scope of this socket."""
@@ -143,15 +154,15 @@ class FastSocket(WebSocketsSansIOProtocol):
 
     def write_one(self, frame: Frame) -> None:
         """Sends a frame; after the end of the socket nothing happens."""
-        if self.disconnected or self.close_sent or not self.handshake_complete:
-            return
-        self.transport.write(self._picked(frame) if self._deflates else frame.raw)
+        self._send(self._picked(frame))
 
     def write(self, frames: Sequence[Frame]) -> None:
         """Sends frames in one go; after the end of the socket nothing happens."""
-        if self.disconnected or self.close_sent or not self.handshake_complete:
-            return
-        self.transport.write(b"".join([self._picked(frame) for frame in frames]))
+        self._send(b"".join([self._picked(frame) for frame in frames]))
+
+    def _send(self, data: bytes) -> None:
+        if not (self.disconnected or self.close_sent or self.transport.is_closing()):
+            self.transport.write(data)
 
     def _picked(self, frame: Frame) -> bytes:
         if self._deflates:
@@ -272,6 +283,7 @@ class FastSocket(WebSocketsSansIOProtocol):
     def keepalive_timeout(self) -> None:
         """The client has not answered a ping: what is unsent will never leave."""
         super().keepalive_timeout()
+        self.queue.put_nowait({"type": "websocket.disconnect", "code": 1011})
         self.transport.abort()
 
     def shutdown(self) -> None:

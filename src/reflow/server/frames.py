@@ -151,6 +151,9 @@ class Transitions:
 
     def __init__(self, with_logs: bool = False) -> None:
         self._with_logs = with_logs
+        self.latest: Sequence[Change] = ()
+        self.latest_frame = PING
+        """The frame of `latest`: clients with the same news come one after another."""
         # The hub hands out one object for changes that many clients get: it is known by its address, and kept so long.
         self._frames: dict[int, tuple[Frame, Sequence[Change]]] = {}
 
@@ -159,8 +162,10 @@ class Transitions:
         found = self._frames.get(id(changes))
         if found is None:
             found = self._frames[id(changes)] = (transition(start, end, changes, self._with_logs), changes)
-        return found[0]
+        self.latest_frame, self.latest = found
+        return self.latest_frame
 
     def clear(self) -> None:
         """Forgets the round."""
         self._frames.clear()
+        self.latest, self.latest_frame = (), PING

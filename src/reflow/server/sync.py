@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any, Protocol
 
@@ -31,6 +31,11 @@ class Wire(Protocol):
 
     def ready(self) -> bool:
         """False while too much is unsent; `SyncSocket.drained` is called afterwards."""
+        ...
+
+    @property
+    def raw(self) -> Callable[[bytes], object] | None:
+        """The shortest way out for a finished frame, open until `lost` is called; None where each needs a look."""
         ...
 
     def write_one(self, frame: Frame) -> None:
@@ -92,7 +97,7 @@ class SyncSocket:
 
     __slots__ = (
         *("_door", "_engine", "_held", "_loop", "_mutating", "_acting", "_pending", "_wire", "closed", "connection"),
-        *("session", "silence", "_turn", "_queue", "ready", "_frame", "_came_back", "_asked"),
+        *("session", "silence", "_turn", "_queue", "ready", "_raw", "_transitions", "_came_back", "_asked"),
     )
 
     def __init__(self, door: SyncDoor, wire: Wire) -> None:
@@ -101,8 +106,9 @@ class SyncSocket:
         self._wire = wire
         self.ready = wire.ready
         """Whether the transport takes another transition."""
+        self._raw = wire.raw
         self._loop = asyncio.get_running_loop()
-        self._frame = door.transitions.frame
+        self._transitions = door.transitions
         self.connection = door.engine.hub.connect(self)
         self.session: str | None = None
         self._came_back = False
@@ -152,7 +158,7 @@ class SyncSocket:
             self.connection.wake()
 
     def lost(self) -> None:
-        """The client is gone."""
+        """The client is gone; also said by who has ended the socket."""
         self.closed = True
         self.connection.close()
         self._pending.clear()
@@ -164,12 +170,19 @@ class SyncSocket:
 
     def transition(self, start: Version, end: Version, changes: Sequence[Change]) -> None:
         """Sends a transition, together with what waits already."""
-        frame = self._frame(start, end, changes)
+        transitions = self._transitions
+        known = changes is transitions.latest
+        frame = transitions.latest_frame if known else transitions.frame(start, end, changes)
         self.silence = 0
         if self._pending:
             waiting, self._pending = self._pending, []
             waiting.append(frame)
             self._wire.write(waiting)
+        elif self._raw is not None:
+            try:
+                self._raw(frame.raw)
+            except RuntimeError:  # uvloop: the transport has just failed, and is about to say so
+                self.lost()
         else:
             self._wire.write_one(frame)
 
