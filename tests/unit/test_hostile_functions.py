@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 from typing import Any
 
 import pytest
 
 import reflow as rf
+from reflow.engine.transaction import EngineTransaction
 from reflow.errors import CallFailed
 from reflow.testing import Simulation
 from tests.support.simulated import simulated
@@ -183,3 +185,20 @@ def test_take_of_no_whole_number_is_the_callers_mistake(count: Any) -> None:
 async def test_an_interval_of_nan_is_refused(sim: Simulation) -> None:
     with pytest.raises(CallFailed, match="the interval must be above 0 seconds"):
         await sim.query(ticking, float("nan"))
+
+
+@simulated(app)
+async def test_what_a_run_held_is_freed_without_looking_for_cycles(sim: Simulation) -> None:
+    def transactions() -> int:
+        return sum(isinstance(found, EngineTransaction) for found in gc.get_objects())
+
+    gc.collect()
+    before = transactions()
+    gc.disable()
+    try:
+        for number in range(5):
+            await sim.mutation(add, f"note {number}")
+            await sim.query(texts)
+        assert transactions() == before
+    finally:
+        gc.enable()

@@ -119,6 +119,7 @@ class TransactionRun:
                 return self._failed(describe(error, function.path, self.engine.limits, log=self.engine.log_errors))
             raise tx.fault from None
         finally:
+            self._ctx = None  # else run and ctx hold each other, and all that was read, until cycles are looked for
             if not keep_open:
                 tx.finish()
         if tx.fault is not None:
