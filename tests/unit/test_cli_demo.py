@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import signal
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from playground.lib import embeddings
 from reflow.cli.demo import default_data
+from reflow.cli.process import use_one_blas_thread
 from reflow.storage import lock
 from reflow.testing.embedder import HashingEmbedder
 from tests.support.cli import COMMAND, Here, environment, reflow, running
@@ -102,17 +106,17 @@ def test_beside_a_running_server_the_server_answers(here: Here, corpus: Path, tm
 
 
 def test_an_index_that_was_killed_while_growing_is_completed(corpus: Path, tmp_path: Path) -> None:
-    for n in range(12):
+    for n in range(60):
         (corpus / f"{n}.txt").write_text(f"This is the text with the number {n}.\n\n" * 30)
     arguments = ["demo", "--query", "number 7", "--json", "--corpus", str(corpus), "--data", str(tmp_path / "data")]
-    process = subprocess.Popen(
+    with subprocess.Popen(
         [*COMMAND, *arguments], env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-    )
-    assert process.stderr is not None
-    assert "indexing" in process.stderr.readline()
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    process.stderr.close()
+    ) as process:
+        try:
+            assert process.stderr is not None
+            assert "indexing" in process.stderr.readline()
+        finally:
+            os.kill(process.pid, signal.SIGKILL)
     said = reflow(*arguments)
     assert said.status == 0, said.err
     assert json.loads(said.out)
@@ -205,6 +209,24 @@ def test_a_port_in_use_is_told_before_anything_is_opened(here: Here, corpus: Pat
     assert said.status == 1
     assert f"port {port} on 127.0.0.1 is in use by another program" in said.err
     assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize("missing", ["onnxruntime", "semantic_text_splitter"])
+def test_a_missing_extra_is_told(here: Here, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
+    embeddings.use(None if missing == "onnxruntime" else HashingEmbedder())
+    (tmp_path / "corpus").mkdir()
+    (tmp_path / "corpus" / "notes.md").write_text("Some notes.")
+    monkeypatch.setitem(sys.modules, missing, None)
+    said = here("demo", "--query", "notes", "--corpus", tmp_path / "corpus", "--data", tmp_path / "data")
+    assert (said.status, said.out) == (1, "")
+    assert missing in said.err.replace("-", "_")
+    assert 'pip install "reflow[rag]"' in said.err
+
+
+def test_numpy_computes_in_the_calling_thread() -> None:
+    if use_one_blas_thread():
+        (library,) = (Path(np.__file__).parent.parent / "numpy.libs").glob("*openblas*")
+        assert ctypes.CDLL(str(library)).scipy_openblas_get_num_threads64_() == 1
 
 
 def test_each_corpus_has_its_own_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -68,11 +68,14 @@ def demo(
     _make_importable()
     texts = _corpus(corpus)
     directory = data if data is not None else default_data(corpus)
-    if query is not None:
-        print_hits(_answer(query, limit, directory, texts), as_json=json)
-    else:
-        _load_model()
-        run(_serve(port, directory, texts, open))
+    try:
+        if query is not None:
+            print_hits(_answer(query, limit, directory, texts), as_json=json)
+        else:
+            _load_model()
+            run(_serve(port, directory, texts, open))
+    except MissingExtra as error:
+        raise _with_remedy(error) from None
 
 
 def default_data(corpus: Path | None) -> Path:
@@ -111,10 +114,11 @@ def _corpus(folder: Path | None) -> Corpus:
 def _load_model() -> None:
     from playground.lib import embeddings
 
-    try:
-        asyncio.run(embeddings.model())
-    except MissingExtra as error:
-        raise MissingExtra(f'{error}. To get all that the demo needs: pip install "reflow[rag]"') from None
+    asyncio.run(embeddings.model())
+
+
+def _with_remedy(error: MissingExtra) -> MissingExtra:
+    return MissingExtra(f'{error}. All that the demo needs: pip install "reflow[rag]"')
 
 
 # One question
@@ -176,7 +180,7 @@ async def _index(backend: Backend, corpus: Corpus) -> None:
         if (await local.call(backend, "corpus:progress", {}))["total"] == 0:
             complain(_nothing_in(corpus))
     except ReflowError as error:
-        complain(error)
+        complain(_with_remedy(error) if isinstance(error, MissingExtra) else error)
     except Exception:
         logging.getLogger("reflow.demo").exception("indexing ended early")
 
