@@ -7,6 +7,7 @@ import json
 import time
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
@@ -17,7 +18,7 @@ from reflow.errors import Overloaded, StorageError
 from reflow.server.frames import encode_timestamp
 from reflow.server.http_errors import http_error
 from reflow.server.serve import Serving
-from tests.support.app_under_test import counters
+from tests.support.app_under_test import counters, messages
 from tests.support.servers import Threaded, in_thread
 
 ENCODED = "convex_encoded_json"
@@ -230,6 +231,15 @@ def test_an_overloaded_server_says_so(tmp_path_factory: pytest.TempPathFactory) 
         response = httpx.post(f"{threaded.url}/api/mutation", json=call)
         assert failed(response, 503) == "TooManyConcurrentRequests"
         assert "limits.queued_mutations" in response.text
+
+
+def test_actions_over_http_have_a_bound(tmp_path_factory: pytest.TempPathFactory) -> None:
+    busy = rf.App(modules=[messages], limits=rf.Limits(client_actions=1))
+    with in_thread(busy, tmp_path_factory.mktemp("busy")) as threaded, ThreadPoolExecutor(3) as pool:
+        call = {"path": "messages:wait", "args": {"seconds": 1.0}}
+        answers = list(pool.map(lambda _: httpx.post(f"{threaded.url}/api/action", json=call), range(3)))
+        assert sorted(answer.status_code for answer in answers) == [200, 503, 503]
+        assert "limits.client_actions" in next(answer.text for answer in answers if answer.status_code == 503)
 
 
 # Browsers

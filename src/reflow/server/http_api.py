@@ -15,10 +15,8 @@ from reflow.context import Identity
 from reflow.engine.engine import Engine
 from reflow.engine.live import missing_function
 from reflow.engine.runner import Result
-from reflow.errors import (
-    ReflowError,
-)
-from reflow.functions import Kind
+from reflow.errors import Overloaded, ReflowError
+from reflow.functions import Function, Kind
 from reflow.server import frames, local, messages
 from reflow.server.auth import Verifier, token_of
 from reflow.server.http_errors import Headers, HttpError, bad_request, http_error
@@ -97,6 +95,7 @@ class HttpApi:
         self._engine = engine
         self._verifier = verifier
         self._with_logs = with_logs
+        self._acting = 0
 
     async def __call__(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers a request for `path`, which starts with /api/ or is /version."""
@@ -186,8 +185,18 @@ class HttpApi:
         elif function.kind == "mutation":
             result = (await engine.mutation(function, args, identity)).result
         else:
-            result = await engine.action(function, args, identity)
+            result = await self._action(function, args, identity)
         return self._encoded(result, call.format in _PLAIN)
+
+    async def _action(self, function: Function[..., Any], args: bytes, identity: Identity | None) -> Result:
+        bound = self._engine.limits.client_actions
+        if self._acting >= bound:
+            raise Overloaded(f"limits.client_actions = {bound} actions run already; try again later")
+        self._acting += 1
+        try:
+            return await self._engine.action(function, args, identity)
+        finally:
+            self._acting -= 1
 
     def _encoded(self, result: Result, plain: bool, *, with_logs: bool = False) -> bytes:
         lines = b""

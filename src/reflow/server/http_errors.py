@@ -2,14 +2,7 @@
 
 from __future__ import annotations
 
-from reflow.errors import (
-    AuthenticationError,
-    LimitExceeded,
-    OutOfRetention,
-    Overloaded,
-    ReflowError,
-    StorageError,
-)
+from reflow.errors import AuthenticationError, LimitExceeded, OutOfRetention, Overloaded, ReflowError, StorageError
 
 Headers = list[tuple[bytes, bytes]]
 
