@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import asyncio
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,6 +11,7 @@ import reflow as rf
 from reflow.errors import OutOfRetention
 from reflow.search.vector import VectorChange, VectorStore, VectorTable, similarity, unit
 from reflow.storage.memory import MemoryStorage
+from reflow.storage.sqlite import SqliteStorage
 from reflow.testing import Simulation, VirtualClock, simulate
 from tests.support import arun
 from tests.support.client import Client
@@ -138,6 +141,21 @@ async def test_searches_are_live(sim: Simulation) -> None:
     await sim.mutation(remove, first)
     await client.up_to_date()
     assert client.value(by_words) == ["red three"]
+
+
+def test_more_searches_at_a_time_than_snapshots_wait_for_one(tmp_path: Path) -> None:
+    limits = rf.Limits(snapshots_open=3, scan_inline_rows=0)
+
+    async def main() -> None:
+        storage = SqliteStorage(tmp_path, limits=limits)
+        async with simulate(rf.App(modules=[pages], limits=limits), storage=storage) as sim:
+            await sim.mutation(add, "a", [1.0, 1.0])
+            found = await asyncio.gather(*(sim.query(near, [1.0, float(n)]) for n in range(30)))
+            assert found == [["a"]] * 30
+            await sim.mutation(add, "b", [1.0, 1.0])
+            assert await sim.query(near, [1.0, 1.0]) == ["a", "b"]
+
+    arun(main())
 
 
 def test_vectors_survive_a_restart_with_their_filters() -> None:

@@ -130,7 +130,7 @@ class QueryCache:
             try:
                 return await self.run(entry, snapshot)
             finally:
-                await snapshot.close()
+                await self._committer.give_back(snapshot)
         finally:
             entry.running = None
             running.set_result(None)

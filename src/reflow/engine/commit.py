@@ -84,6 +84,7 @@ class Committer:
         self._publish = publish
         self._drop = drop
         self.log = WriteLog(limits.write_log_commits)
+        self._places = asyncio.Semaphore(limits.snapshots_open)
         self.published = 0
         """The timestamp that queries see."""
         self.applied = 0
@@ -161,7 +162,23 @@ class Committer:
         self._joined = True
 
     async def snapshot(self) -> Snapshot:
-        """The published state. Waits where the storage is between COMMIT and publication."""
+        """The published state; `give_back` ends it. Waits where `limits.snapshots_open` are in use, and where the
+        storage is between COMMIT and publication."""
+        await self._places.acquire()
+        try:
+            return await self._published_snapshot()
+        except BaseException:
+            self._places.release()
+            raise
+
+    async def give_back(self, snapshot: Snapshot) -> None:
+        """Closes what `snapshot` gave."""
+        try:
+            await snapshot.close()
+        finally:
+            self._places.release()
+
+    async def _published_snapshot(self) -> Snapshot:
         while True:
             snapshot = await self._storage.snapshot()
             if snapshot.ts == self.published:

@@ -214,7 +214,7 @@ class Engine:
             yield tx
         finally:
             tx.finish()
-            await snapshot.close()
+            await self.committer.give_back(snapshot)
 
     async def query(self, function: Function[..., Any], args: bytes, identity: Identity | None = None) -> Result:
         """The result of a query as of now."""
@@ -237,7 +237,7 @@ class Engine:
             tx = EngineTransaction(self, snapshot, writable=False)
             return await TransactionRun(self, function, args, identity).execute(tx)
         finally:
-            await base.close()
+            await self.committer.give_back(base)
 
     async def _run_entry(self, entry: Entry, snapshot: Snapshot) -> tuple[Result, ReadSet]:
         tx = EngineTransaction(self, snapshot, writable=False)
@@ -386,7 +386,7 @@ class Engine:
             tx = EngineTransaction(self, snapshot, writable=True)
             result = await TransactionRun(self, call.function, call.args, call.identity).execute(tx)
         finally:
-            await snapshot.close()
+            await self.committer.give_back(snapshot)
         validated: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
 
         async def job() -> Step:

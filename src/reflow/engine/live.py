@@ -315,7 +315,7 @@ class Snapshots:
         """Gives the snapshot back."""
         held, self._held = self._held, None
         if held is not None:
-            await held.close()
+            await self._committer.give_back(held)
 
 
 class Hub:
