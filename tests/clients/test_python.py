@@ -45,6 +45,10 @@ def test_values(client: ConvexClient) -> None:
     assert back["number"] == float("inf")
 
 
+def test_a_large_result(client: ConvexClient) -> None:
+    assert len(client.query("extra:large", {"name": "none", "size": 10_000_000})) == 10_000_002
+
+
 def test_errors(client: ConvexClient) -> None:
     with pytest.raises(ConvexError) as refused:
         client.mutation("messages:refuse", {"data": {"code": 7}})

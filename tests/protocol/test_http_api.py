@@ -236,7 +236,7 @@ def test_an_overloaded_server_says_so(tmp_path_factory: pytest.TempPathFactory) 
 def test_actions_over_http_have_a_bound(tmp_path_factory: pytest.TempPathFactory) -> None:
     busy = rf.App(modules=[messages], limits=rf.Limits(client_actions=1))
     with in_thread(busy, tmp_path_factory.mktemp("busy")) as threaded, ThreadPoolExecutor(3) as pool:
-        call = {"path": "messages:wait", "args": {"seconds": 1.0}}
+        call = {"path": "messages:wait", "args": {"seconds": 2.0}}
         answers = list(pool.map(lambda _: httpx.post(f"{threaded.url}/api/action", json=call), range(3)))
         assert sorted(answer.status_code for answer in answers) == [200, 503, 503]
         assert "limits.client_actions" in next(answer.text for answer in answers if answer.status_code == 503)
