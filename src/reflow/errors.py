@@ -173,6 +173,9 @@ class StorageError(ReflowError):
 
     code = "StorageError"
 
+    told: ClassVar[str] = "the server could not read or store what this needs; nothing was changed. Try again later"
+    """What clients learn: the error's own text names files, and is for the log."""
+
 
 class StorageUnavailable(StorageError):
     """The data directory or a file in it can't be read or written: permissions, a full or failing disk."""

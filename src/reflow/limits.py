@@ -46,6 +46,8 @@ class Limits:
     """Bytes of documents that one query or mutation may read."""
     documents_written: int = 16_000
     """Documents that one mutation may write."""
+    index_key_bytes: int = 16 << 10
+    """Size of a document's key in a range index; the write log keeps keys in memory."""
     bytes_written: int = 64 << 20
     """Bytes of documents that one mutation may write."""
     ranges_read: int = 4096

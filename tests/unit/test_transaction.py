@@ -380,3 +380,58 @@ async def test_documents_are_not_older_than_the_commit_and_ids_grow_over_restart
             assert again.engine.committer.published >= (parse_id(ids[-1]).seq >> 12) * 1000
     seqs = [parse_id(id).seq for id in ids]
     assert seqs == sorted(set(seqs))
+
+
+def test_reflows_own_tables_can_be_read_and_not_written() -> None:
+    module = rf.Module("sneaky")
+
+    @module.internal_mutation
+    async def later(ctx: rf.MutationCtx) -> None:
+        pass
+
+    @module.mutation
+    async def schedule(ctx: rf.MutationCtx) -> rf.Id[rf.Scheduled]:
+        return await ctx.scheduler.run_after(3600, later)
+
+    @module.mutation
+    async def rewrite(ctx: rf.MutationCtx, id: str) -> None:
+        await ctx.db.patch(rf.Id(id), name="sneaky:other")
+
+    @module.mutation
+    async def remove(ctx: rf.MutationCtx, id: str) -> None:
+        await ctx.db.delete(rf.Id(id))
+
+    @module.query
+    async def row(ctx: rf.QueryCtx, id: rf.Id[rf.Scheduled]) -> str | None:
+        found = await ctx.db.get(id)
+        return found.name if found is not None else None
+
+    async def main() -> None:
+        async with rf.App(modules=[module]).in_memory() as backend:
+            id = await backend.mutation("sneaky:schedule")
+            for path in ("sneaky:rewrite", "sneaky:remove"):
+                with pytest.raises(rf.ReflowError, match="reflow's own"):
+                    await backend.mutation(path, id=id)
+            assert await backend.query("sneaky:row", id=id) == "sneaky:later"
+
+    asyncio.run(main())
+
+
+def test_a_key_that_is_too_long_for_an_index_is_refused() -> None:
+    class Page(rf.Table, table="pages"):
+        address: str
+        by_address = rf.Index("address")
+
+    module = rf.Module("pages")
+
+    @module.mutation
+    async def add(ctx: rf.MutationCtx, address: str) -> None:
+        await ctx.db.insert(Page(address=address))
+
+    async def main() -> None:
+        async with rf.App(modules=[module], tables=[Page]).in_memory() as backend:
+            await backend.mutation("pages:add", address="a" * 1000)
+            with pytest.raises(rf.ReflowError, match="index_key_bytes"):
+                await backend.mutation("pages:add", address="a" * 100_000)
+
+    asyncio.run(main())

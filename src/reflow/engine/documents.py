@@ -192,7 +192,15 @@ class TableCodec:
         if not self.ranges:
             return ()
         tail = sequence_key(seq)
-        return tuple(codec.key(document, tail) for codec in self.ranges)
+        keys = tuple([codec.key(document, tail) for codec in self.ranges])
+        longest = self._limits.index_key_bytes
+        for codec, key in zip(self.ranges, keys, strict=True):
+            if len(key.full) > longest:
+                raise InvalidValue(
+                    f"{codec.index!r} would hold a key of {len(key.full)} bytes; limits.index_key_bytes is {longest}: "
+                    "index something shorter, such as a digest, or use a text index"
+                )
+        return keys
 
 
 def _patch_dict(table: str, document: dict[str, Any], name: str, value: Any) -> None:

@@ -19,7 +19,7 @@ from reflow.engine.guard import Watchdog, install_audit_hook
 from reflow.engine.history import HistorySnapshot
 from reflow.engine.live import Hub
 from reflow.engine.reads import ReadSet
-from reflow.engine.runner import ActionRun, Failure, Result, TransactionRun, describe
+from reflow.engine.runner import ActionRun, Result, TransactionRun, describe, fault
 from reflow.engine.scheduler import Scheduled, Scheduler
 from reflow.engine.transaction import Effects, EngineTransaction
 from reflow.engine.write_log import Commit, Touched
@@ -300,7 +300,7 @@ class Engine:
         if not isinstance(error, ReflowError):
             LOG.exception("%s could not be run", call.function.path)
         known = error if isinstance(error, ReflowError) else StorageError(f"internal error: {type(error).__name__}")
-        outcome = Outcome(Result(None, Failure(str(known), code=known.code)), 0, known)
+        outcome = Outcome(Result(None, fault(known, call.function.path)), 0, known)
         return Step(lambda _ts, _error: call.done(outcome))
 
     async def _conclude(self, call: Call, tx: EngineTransaction, result: Result) -> Step:
@@ -324,7 +324,7 @@ class Engine:
             if error is None:
                 call.done(Outcome(result, ts))
             else:
-                call.done(Outcome(Result(None, Failure(str(error), code=error.code)), ts, error))
+                call.done(Outcome(Result(None, fault(error, call.function.path)), ts, error))
 
         return Step(done)
 

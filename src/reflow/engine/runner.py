@@ -26,6 +26,7 @@ from reflow.errors import (
     InvalidValue,
     LimitExceeded,
     ReflowError,
+    StorageError,
 )
 from reflow.functions import Function
 from reflow.limits import Limits
@@ -324,11 +325,21 @@ def describe(error: BaseException, path: str, limits: Limits, *, log: bool) -> F
         return Failure(str(error), values.encode(error.data), error.code)
     if isinstance(error, InvalidArguments):
         return Failure(_sendable(str(error), limits.error_length), code=error.code)
+    if isinstance(error, StorageError):
+        return fault(error, path)
     if log:
         FUNCTION_LOG.error("%s raised\n%s", path, "".join(traceback.format_exception(error)).rstrip())
     code = error.code if isinstance(error, ReflowError) else "Error"
     text = f"Uncaught {type(error).__name__}: {_text_of(error)}"
     return Failure(_sendable(text, limits.error_length), code=code)
+
+
+def fault(error: ReflowError, path: str) -> Failure:
+    """What a client learns of a failure of the server. Of the storage's no more than that: its errors name files."""
+    if not isinstance(error, StorageError):
+        return Failure(str(error), code=error.code)
+    FUNCTION_LOG.error("%s: %s", path, error)
+    return Failure(f"{error.code}: {path}: {error.told}", code=error.code)
 
 
 def _application_failure(error: ApplicationError, path: str, limits: Limits) -> Failure:

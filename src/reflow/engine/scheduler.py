@@ -146,7 +146,8 @@ class Scheduler:
             scheduled_time=due,
             state=ScheduledState(kind="pending"),
         )
-        return (await tx.insert(spec_of(Scheduled), (row,), (None,)))[0]
+        with tx.as_system():
+            return (await tx.insert(spec_of(Scheduled), (row,), (None,)))[0]
 
     async def insert_now(self, function: Function[..., Any], args: bytes, at: float) -> str:
         """Schedules from an action: in a transaction of its own."""
@@ -160,7 +161,8 @@ class Scheduler:
             raise DocumentNotFound(f"{id!r} is no scheduled function")
         if row.state.kind == "pending":
             done = self._now() * 1000
-            await db.patch(row.id, state=ScheduledState(kind="canceled"), completed_time=done)
+            with tx.as_system():
+                await db.patch(row.id, state=ScheduledState(kind="canceled"), completed_time=done)
 
     async def cancel_now(self, id: str) -> None:
         """Cancels from an action: in a transaction of its own."""
@@ -345,7 +347,8 @@ class Scheduler:
             else:
                 state = ScheduledState(kind="pending", error=failure.message)
                 due = (self._now() + pause) * 1000
-                await DatabaseWriter(tx).patch(row.id, state=state, scheduled_time=due, attempt=row.attempt + 1)
+                with tx.as_system():
+                    await DatabaseWriter(tx).patch(row.id, state=state, scheduled_time=due, attempt=row.attempt + 1)
 
         await self._persist(job)
 
@@ -356,7 +359,8 @@ class Scheduler:
         changes: dict[str, Any] = {"state": ScheduledState(kind=kind, error=error)}
         if kind not in ("pending", "inProgress"):
             changes["completed_time"] = self._now() * 1000
-        await DatabaseWriter(tx).patch(cast(Any, id), **changes)
+        with tx.as_system():
+            await DatabaseWriter(tx).patch(cast(Any, id), **changes)
 
     async def _sweep(self) -> None:
         """Waits, then removes rows that finished long ago, and has the engine forget old history."""
@@ -374,7 +378,8 @@ class Scheduler:
                 upper=Bound(value=before, inclusive=False),
             )
             old = await tx.scan(request).take(limits.scan_page)
-            await tx.delete([row.id for row in old])
+            with tx.as_system():
+                await tx.delete([row.id for row in old])
             return len(old)
 
         while await self._engine.transact(job) == limits.scan_page:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Generator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
@@ -87,6 +88,7 @@ class EngineTransaction:
         self.documents_read = 0
         self.bytes_read = 0
         self._bytes_written = 0
+        self._system = 0
         self.fault: StorageError | None = None
         """What kept the storage from answering: whatever the function made of it, its result is worth nothing."""
 
@@ -234,7 +236,18 @@ class EngineTransaction:
         if not self.writable:
             raise DefinitionError("a query can't write: use a mutation")
 
+    @contextmanager
+    def as_system(self) -> Generator[None, None, None]:
+        """Inside, reflow's own tables can be written, which applications must not."""
+        self._system += 1
+        try:
+            yield
+        finally:
+            self._system -= 1
+
     def _put(self, found: Pending) -> None:
+        if found.codec.name[0] == "_" and not self._system:
+            raise DefinitionError(f"table {found.codec.name!r} is reflow's own: it can be read, not written")
         key = (found.codec.number, found.seq)
         earlier = self.pending.get(key)
         if earlier is not None:

@@ -100,6 +100,8 @@ class VectorTable:
         self._codes = np.empty((filters, _FIRST_CAPACITY), dtype=np.int64)
         self._interned: list[dict[bytes, int]] = [{} for _ in range(filters)]
         self._latest: dict[int, int] = {}
+        self._ended: set[int] = set()
+        """Documents of which an ended version is kept."""
 
     def __len__(self) -> int:
         return len(self._latest)
@@ -123,6 +125,7 @@ class VectorTable:
         row = self._latest.pop(seq, None)
         if row is not None:
             self._died[row] = ts
+            self._ended.add(seq)
 
     def rollback(self, ts: int) -> None:
         """Undoes what happened after `ts`."""
@@ -149,12 +152,15 @@ class VectorTable:
         self._codes = np.ascontiguousarray(self._codes[:, alive])
         self.size = len(alive)
         self._latest = {int(self._seqs[row]): row for row in range(self.size) if self._died[row] == FOREVER}
+        self._ended = {int(seq) for seq in self._seqs[self._died != FOREVER]}
 
     def row(self, seq: int, ts: int) -> int | None:
         """The row of a document's version that `ts` sees."""
         row = self._latest.get(seq)
         if row is not None and self._born[row] <= ts:
             return row
+        if seq not in self._ended:
+            return None
         found = np.flatnonzero(
             (self._seqs[: self.size] == seq) & (self._born[: self.size] <= ts) & (self._died[: self.size] > ts)
         )

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import logging
+
 from reflow.errors import AuthenticationError, LimitExceeded, OutOfRetention, Overloaded, ReflowError, StorageError
+
+LOG = logging.getLogger("reflow.server")
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -30,7 +34,10 @@ def http_error(error: ReflowError) -> HttpError:
         case AuthenticationError():
             code, _, text = str(error).partition(": ")
             return HttpError(401, code if text else error.code, text or str(error))
-        case Overloaded() | OutOfRetention() | StorageError():
+        case StorageError():
+            LOG.error("%s", error)
+            return HttpError(503, error.code, error.told)
+        case Overloaded() | OutOfRetention():
             return HttpError(503, error.code, str(error))
         case LimitExceeded():
             return HttpError(413, error.code, str(error))
