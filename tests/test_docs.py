@@ -50,6 +50,14 @@ def compiled(snippet: Snippet) -> types.CodeType:
     return compile("\n" * snippet.line + snippet.code, str(snippet), "exec", flags=TOP_LEVEL_AWAIT, dont_inherit=True)
 
 
+def test_each_guarantee_is_the_name_of_a_test() -> None:
+    section = (ROOT / "docs" / "design.md").read_text(encoding="utf-8").partition("## Guarantees")[2].partition("##")[0]
+    tests = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
+    numbers = re.findall(r"^(\d+)\. ", section, re.MULTILINE)
+    assert len(numbers) == 10
+    assert [n for n in numbers if f"def test_rule_{n}_" not in tests] == []
+
+
 def test_the_readme_has_an_application_that_runs() -> None:
     assert any(snippet.runs for snippet in snippets() if snippet.path.name == "README.md")
 

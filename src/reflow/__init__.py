@@ -1,4 +1,5 @@
-"""reflow: a reactive backend for AI applications. Documents, vectors, live queries and background work in one process."""
+"""A reactive backend for AI applications: documents, vectors, live queries and background work in one process."""
+
 from __future__ import annotations
 
 from msgspec import UNSET

@@ -34,13 +34,6 @@ class Identity:
         return f"{self.issuer}|{self.subject}"
 
 
-class ScheduledFunction(Protocol):
-    """A row of the scheduler's status table; see `reflow.engine.scheduler.Scheduled`."""
-
-    name: str
-    state: Any
-
-
 class FunctionRun(Protocol):
     """What a context asks of the engine, for one run of one function."""
 
@@ -148,7 +141,7 @@ class BaseCtx:
         return Environment(self._run)
 
     def log(self, *parts: object, level: Level = "LOG") -> None:
-        """Writes a line to the function log, which `reflow dev` shows. Clients never see it."""
+        """Writes a line to the function log, which `reflow dev` shows. Clients see it under `reflow dev` only."""
         self._run.log(level, " ".join(str(part) for part in parts))
 
 

@@ -1,6 +1,7 @@
 """Every bound of reflow by name: sizes in bytes, times in seconds, the rest are counts.
 
-`App(limits=Limits(...))` changes them for one application. The figures follow Convex's published limits where a
+`App(limits=Limits(...))` changes them for one application, except those that say "of the process": values, ids and
+words are handled before it is known for which application. The figures follow Convex's published limits where a
 client could notice the difference.
 """
 
@@ -17,19 +18,19 @@ class Limits:
     document_bytes: int = 1 << 20
     """Size of one document's JSON."""
     array_items: int = 8192
-    """Items of an array in a stored document."""
+    """Items of an array in a stored document. Of the process."""
     object_fields: int = 1024
-    """Fields of an object."""
+    """Fields of an object. Of the process."""
     field_name_length: int = 1024
-    """Characters of a field name."""
+    """Characters of a field name. Of the process."""
     nesting: int = 64
-    """Depth of a value."""
+    """Depth of a value. Of the process."""
     parsed_ids: int = 1 << 16
-    """Document ids whose parts the process remembers."""
+    """Document ids whose parts the process remembers. Of the process."""
     known_types: int = 4096
-    """Classes whose way of encoding the process remembers; beyond it all are learnt anew."""
+    """Classes whose way of encoding the process remembers; beyond it all are learnt anew. Of the process."""
     known_names: int = 1 << 12
-    """Field names that the process remembers to be valid; beyond it all are learnt anew."""
+    """Field names that the process remembers to be valid; beyond it all are learnt anew. Of the process."""
     arguments_bytes: int = 16 << 20
     """Size of a function's arguments as JSON."""
     result_bytes: int = 16 << 20
@@ -69,25 +70,26 @@ class Limits:
     text_hits: int = 1024
     """Largest `limit` of a text search."""
     term_bytes: int = 32
-    """Longest term of a text index, as UTF-8; longer ones can't be searched for."""
+    """Longest term of a text index, as UTF-8; longer ones can't be searched for. Of the process."""
     query_terms: int = 16
-    """Terms of a text query; further ones are ignored."""
+    """Terms of a text query; further ones are ignored. Of the process."""
     cached_words: int = 1 << 16
-    """Words whose terms are remembered by the process."""
+    """Words whose terms are remembered by the process. Of the process."""
     vector_dims: int = 20_000
-    """Largest dimension of a vector index."""
+    """Largest dimension of a vector index. Of the process."""
     scan_inline_rows: int = 20_000
     """Vectors that are scanned on the event loop; larger scans run in a thread."""
 
     # Texts and embeddings
     cached_tokenizations: int = 512
-    """Texts whose word pieces the local embedder remembers."""
+    """Texts whose word pieces the local embedder remembers. Of the process."""
     embed_calls: int = 256
     """Calls of the local embedder that wait or run; beyond it callers are refused."""
     embed_job_pieces: int = 256
     """Word pieces that the local embedder takes from one call before it looks for a question to answer first."""
     split_block_chars: int = 64 << 10
-    """Characters that the default splitter is given at once; longer texts are cut at blank lines first."""
+    """Characters that the default splitter is given at once; longer texts are cut at blank lines first. Of the
+    process."""
 
     # Commits
     group_size: int = 128
@@ -103,7 +105,7 @@ class Limits:
     prune_interval_seconds: float = 10.0
     """Pause between two cleanings of history and stored answers."""
     write_log_commits: int = 5_000
-    """Commits kept in memory for conflict checks."""
+    """Commits kept for conflict checks, at least; up to twice as many are in memory."""
     request_retention_seconds: float = 24 * 3600.0
     """How long the answer of a client's mutation is kept for replays."""
     unindexed_requests: int = 1000

@@ -142,7 +142,7 @@ def test_other_errors_have_none(http: httpx.Client) -> None:
 
 @pytest.mark.parametrize("door", ["query", "mutation", "action"])
 @pytest.mark.parametrize("path", ["nope:nothing", "messages:secret", "messages:secret_send", "x" * 5000])
-def test_unknown_and_internal_functions_are_the_same(http: httpx.Client, door: str, path: str) -> None:
+def test_rule_8_unknown_and_internal_functions_are_the_same(http: httpx.Client, door: str, path: str) -> None:
     response = http.post(f"/api/{door}", json={"path": path, "args": {}})
     assert response.status_code == 200
     assert response.json()["errorMessage"].startswith("Could not find public function for '")

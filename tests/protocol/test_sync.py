@@ -126,7 +126,9 @@ def test_paths_in_all_spellings(server: Threaded, path: str) -> None:
     "path", ["nope:nothing", "messages:secret", "messages:secret_send", "messages", "", ":", "a:b:c"]
 )
 @pytest.mark.parametrize("fields", [{}, {"componentPath": "other"}])
-def test_internal_functions_answer_like_missing_ones(server: Threaded, path: str, fields: dict[str, str]) -> None:
+def test_rule_8_internal_functions_answer_like_missing_ones(
+    server: Threaded, path: str, fields: dict[str, str]
+) -> None:
     with SyncClient(server.url) as client:
         query = client.subscribe(0, path, **fields)
         client.call("Mutation", path, **fields)

@@ -186,7 +186,7 @@ async def test_results_are_checked(sim: Simulation) -> None:
 
 
 @simulated(app)
-async def test_internal_functions_do_not_exist_for_clients(sim: Simulation) -> None:
+async def test_rule_8_internal_functions_do_not_exist_for_clients(sim: Simulation) -> None:
     assert sim.engine.public("api/v1:hidden", "query") is None
     assert sim.engine.public("api/v1:echo", "mutation") is None
     assert sim.engine.public("api/v1:echo", "query") is echo

@@ -92,7 +92,7 @@ async def test_filters_are_equalities_or_lists(sim: Simulation) -> None:
 
 
 @simulated(app)
-async def test_a_filter_still_finds_k_hits_among_many(sim: Simulation) -> None:
+async def test_rule_7_a_filter_still_finds_k_hits_among_many(sim: Simulation) -> None:
     for n in range(150):
         await sim.mutation(add, f"{n}", [1.0, n / 100], tag="rare" if n % 50 == 49 else "common")
     assert await sim.query(near, [1, 0], 3, {"tag": "rare"}) == ["49", "99", "149"]

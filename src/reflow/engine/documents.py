@@ -183,10 +183,6 @@ class TableCodec:
             )
         return raw, copy
 
-    def id_of(self, document: Any) -> str:
-        """The id inside a stored document."""
-        return document[ID_FIELD] if self.spec.document is None else document._id
-
     def keys_of(self, document: Any, seq: int) -> tuple[Key, ...]:
         """The document's keys in the range indexes, in their order."""
         if not self.ranges:

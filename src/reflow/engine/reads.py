@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from reflow.storage.base import TOP
-
 
 @dataclass(slots=True, eq=True)
 class ReadRange:
@@ -25,9 +23,9 @@ class ReadRange:
 
 
 class ReadSet:
-    """Documents by id, index ranges, whole indexes (of searches), and what is not data: identity, clock, settings."""
+    """Documents by id, index ranges, whole indexes (of searches), and what is not data: the clock."""
 
-    __slots__ = ("clock", "environment", "identity", "max_ranges", "points", "ranges", "tick", "whole")
+    __slots__ = ("clock", "max_ranges", "points", "ranges", "tick", "whole")
 
     def __init__(self, max_ranges: int) -> None:
         self.points: set[tuple[int, int]] = set()
@@ -35,8 +33,6 @@ class ReadSet:
         self.ranges: list[ReadRange] = []
         self.whole: set[int] = set()
         """Numbers of indexes of which everything matters."""
-        self.identity = False
-        self.environment = False
         self.clock = False
         self.tick: float | None = None
         """Seconds after which a live query runs again because it asked for `ctx.now(every=...)`."""
@@ -62,12 +58,3 @@ class ReadSet:
     def same_data(self, other: ReadSet) -> bool:
         """Whether both depend on the same data, so that a registration can stay."""
         return self.points == other.points and self.ranges == other.ranges and self.whole == other.whole
-
-    @property
-    def empty(self) -> bool:
-        """True when no stored data was read."""
-        return not (self.points or self.ranges or self.whole)
-
-
-EVERYTHING = (b"", TOP)
-"""The bounds of a whole index."""

@@ -139,7 +139,6 @@ class TransactionRun:
         self.tx.check_open()
         if self.shared:
             raise PersonalResult
-        self.tx.reads.identity = True
         return self.caller
 
     def now(self, every: float | None) -> float:
@@ -162,7 +161,6 @@ class TransactionRun:
 
     def environment(self) -> Mapping[str, str]:
         self.tx.check_open()
-        self.tx.reads.environment = True
         return self.engine.environment
 
     def log(self, level: Level, text: str) -> None:

@@ -55,7 +55,7 @@ class Commit(NamedTuple):
 
 
 class WriteLog:
-    """The latest commits in order of time, at most `bound` of them."""
+    """The latest commits in order of time: at least `bound`, at most twice as many, so that trimming is rare."""
 
     def __init__(self, bound: int) -> None:
         self._bound = bound
@@ -70,7 +70,7 @@ class WriteLog:
             self._commits.append(commit)
             self._times.append(commit.ts)
         if len(self._commits) > 2 * self._bound:
-            self.forget(self._times[-self._bound])
+            self.forget(self._times[-self._bound - 1])
 
     def forget(self, ts: int) -> None:
         """Drops commits up to a timestamp."""

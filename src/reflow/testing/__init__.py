@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from reflow.testing.clock import SeededEntropy, VirtualClock
+from reflow.testing.embedder import HashingEmbedder
 from reflow.testing.faults import FaultPlan, FaultyStorage
 from reflow.testing.interleave import InterleavingStorage
 from reflow.testing.simulation import Simulation, simulate
@@ -10,6 +11,7 @@ from reflow.testing.simulation import Simulation, simulate
 __all__ = [
     "FaultPlan",
     "FaultyStorage",
+    "HashingEmbedder",
     "InterleavingStorage",
     "SeededEntropy",
     "Simulation",
