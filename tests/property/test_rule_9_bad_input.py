@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import reflow as rf
 from reflow import values
-from reflow.engine.engine import Outcome
+from reflow.engine.mutations import Outcome
 from reflow.errors import ReflowError
 from reflow.ids import encode_id
 from reflow.storage.base import TOP, Snapshot

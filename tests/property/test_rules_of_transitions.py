@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import reflow as rf
-from reflow.engine.engine import Outcome
+from reflow.engine.mutations import Outcome
 from reflow.errors import ReflowError
 from reflow.storage.memory import MemoryStorage
 from reflow.testing import FaultPlan, Simulation, VirtualClock, simulate
@@ -152,7 +152,7 @@ def test_rule_4_effects_come_after_the_response_and_with_a_later_transition(
                 answers.append((outcome.ts, mine))
                 client.connection.owe()
 
-            from reflow.engine.engine import Call
+            from reflow.engine.mutations import Call
 
             for _ in range(count):
                 args = give.arguments.encode((1,), {})

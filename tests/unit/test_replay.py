@@ -8,7 +8,7 @@ import pytest
 
 import reflow as rf
 from reflow.context import Identity
-from reflow.engine.engine import Call, Outcome
+from reflow.engine.mutations import Call, Outcome
 from reflow.errors import ReflowError
 from reflow.storage.memory import MemoryStorage
 from reflow.storage.sqlite import SqliteStorage

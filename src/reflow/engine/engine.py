@@ -6,10 +6,8 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, Protocol, TypeVar, cast
+from typing import Any, Protocol, TypeVar
 
-from reflow import values
 from reflow.context import Identity
 from reflow.engine.cache import Entry, QueryCache
 from reflow.engine.catalog import Catalog, Progress
@@ -18,8 +16,9 @@ from reflow.engine.documents import IdWalk, id_walk
 from reflow.engine.guard import Watchdog, install_audit_hook
 from reflow.engine.history import HistorySnapshot
 from reflow.engine.live import Hub
+from reflow.engine.mutations import Call, Mutations, Outcome
 from reflow.engine.reads import ReadSet
-from reflow.engine.runner import ActionRun, Result, TransactionRun, describe, fault
+from reflow.engine.runner import ActionRun, Result, TransactionRun, describe
 from reflow.engine.scheduler import Scheduled, Scheduler
 from reflow.engine.transaction import Effects, EngineTransaction
 from reflow.engine.write_log import Commit, Touched
@@ -29,7 +28,7 @@ from reflow.ids import encode_id
 from reflow.limits import DEFAULT, Limits
 from reflow.schema import TableSpec, spec_of
 from reflow.search.vector import VectorStore
-from reflow.storage.base import Batch, Request, Snapshot, Storage
+from reflow.storage.base import Batch, Snapshot, Storage
 
 LOG = logging.getLogger("reflow.engine")
 
@@ -46,28 +45,6 @@ class Entropy(Protocol):
     def uniform(self) -> float:
         """A number in 0..1."""
         ...
-
-
-class Outcome(NamedTuple):
-    """How a mutation ended: its result, and the timestamp at which it is visible."""
-
-    result: Result
-    ts: int
-    error: ReflowError | None = None
-    """Set where not the function but the server failed; nothing of the mutation is stored then."""
-
-
-@dataclass(slots=True)
-class Call:
-    """A mutation on its way: what to run, for whom, and whom to tell."""
-
-    function: Function[..., Any]
-    args: bytes
-    identity: Identity | None
-    request: tuple[str, int] | None
-    done: Callable[[Outcome], None]
-    may_replay: bool = True
-    """False where the client can't have sent this request before, so that no answer to it is looked for."""
 
 
 class Engine:
@@ -105,8 +82,7 @@ class Engine:
         self.scheduler = Scheduler(self)
         self._last_us = 0
         self._id_walks: dict[str, list[tuple[str, IdWalk]]] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._closing = False
+        self._mutations = Mutations(self)
 
     # Life
 
@@ -149,9 +125,7 @@ class Engine:
     async def close(self) -> None:
         """Stops scheduled work, finishes what is queued, closes the storage."""
         await self.scheduler.close()
-        self._closing = True
-        while self._tasks:
-            await asyncio.wait(self._tasks)
+        await self._mutations.close()
         await self.committer.close()
         await self.hub.close()
         self.watchdog.stop()
@@ -168,7 +142,7 @@ class Engine:
         seq = self._last_us << 12
         return encode_id(table, seq, self.entropy.random_bytes(8)), seq
 
-    def _next_ts(self) -> int:
+    def next_ts(self) -> int:
         """A commit is not older than its documents, so that ids go on growing after a restart."""
         return max(self.committer.next_ts(), self._last_us * 1000)
 
@@ -269,149 +243,14 @@ class Engine:
 
     def submit(self, call: Call) -> None:
         """Queues a mutation. `call.done` is called once, after the group's publication. Raises Overloaded."""
-        if self._closing:
-            raise StorageError("the server is shutting down")
-        if self.storage.concurrent:
-            self.committer.check_room(len(self._tasks))
-            task = asyncio.create_task(self._optimistic(call))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-        else:
-            self.committer.submit(lambda: self._in_turn(call))
+        self._mutations.submit(call)
 
-    async def _in_turn(self, call: Call) -> Step:
-        """Runs a mutation alone, on the head of the open group. Never raises: the turn must go on."""
-        try:
-            head = await self.committer.head()
-            try:
-                replayed = await self._replayed(call, head)
-                if replayed is not None:
-                    return replayed
-                tx = EngineTransaction(self, head, writable=True)
-                result = await TransactionRun(self, call.function, call.args, call.identity).execute(tx)
-                return await self._conclude(call, tx, result)
-            finally:
-                await head.close()
-        except Exception as error:
-            return self._fault(call, error)
-
-    def _fault(self, call: Call, error: Exception) -> Step:
-        """The server's own failure, told to the caller."""
-        if not isinstance(error, ReflowError):
-            LOG.exception("%s could not be run", call.function.path)
-        known = error if isinstance(error, ReflowError) else StorageError(f"internal error: {type(error).__name__}")
-        outcome = Outcome(Result(None, fault(known, call.function.path)), 0, known)
-        return Step(lambda _ts, _error: call.done(outcome))
-
-    async def _conclude(self, call: Call, tx: EngineTransaction, result: Result) -> Step:
-        """Applies what a run has written to the open group."""
-        ts = tx.snapshot.ts
-        if result.failure is None and tx.wrote:
-            ts = self._next_ts()
-            key = self._request_key(call)
-            request = None if key is None else Request(*key, ts, cast(bytes, result.value))
-            effects = tx.effects(ts, request)
-            try:
-                await self.committer.apply(effects)
-            except StorageError:
-                replayed = None if call.may_replay else await self._replayed_after_all(call)
-                if replayed is None:
-                    raise
-                return replayed
-            self._note_scheduled(effects.batch.writes)
-
-        def done(_ts: int, error: ReflowError | None) -> None:
-            if error is None:
-                call.done(Outcome(result, ts))
-            else:
-                call.done(Outcome(Result(None, fault(error, call.function.path)), ts, error))
-
-        return Step(done)
-
-    def _note_scheduled(self, writes: Iterable[Any]) -> None:
+    def note_scheduled(self, writes: Iterable[Any]) -> None:
+        """Keeps rows of the status table, so that the scheduler learns of them when they are durable."""
         table = self.scheduler.table
         for write in writes:
             if write.table == table and write.value is not None:
                 self._written.append(write.value)
-
-    def _request_key(self, call: Call) -> tuple[str, int] | None:
-        """What identifies a call: the argument that its function names, else the client's session and number."""
-        name = call.function.idempotency
-        if name is None:
-            return call.request
-        who = call.identity.token_identifier if call.identity is not None else ""
-        given = call.function.arguments.decode(call.args)[name]
-        if given is None:
-            return call.request
-        value = values.canonical(values.encode(given)).decode()
-        # Clients count from 0: none can name its session so that its answers stand for this call.
-        return f"{call.function.path}\n{who}\n{value}", -1
-
-    async def _replayed(self, call: Call, head: Snapshot) -> Step | None:
-        """The stored answer of a call that ran before."""
-        if call.function.idempotency is None and not (call.request is not None and call.may_replay):
-            return None
-        try:
-            key = self._request_key(call)
-        except InvalidArguments:
-            return None
-        stored = None if key is None else await head.request(*key)
-        if stored is None:
-            return None
-        outcome = Outcome(Result(stored.result), stored.ts)
-        return Step(lambda _ts, error: call.done(outcome if error is None else Outcome(outcome.result, 0, error)))
-
-    async def _replayed_after_all(self, call: Call) -> Step | None:
-        """The stored answer of a call that ran before, although its client said that it can't have."""
-        head = await self.committer.head()
-        try:
-            return await self._replayed(replace(call, may_replay=True), head)
-        finally:
-            await head.close()
-
-    async def _optimistic(self, call: Call) -> None:
-        """Runs a mutation beside others, and again where one of them changed what it had read; at last alone."""
-        try:
-            for _ in range(self.limits.optimistic_attempts):
-                if await self._attempt(call):
-                    return
-            self.committer.submit(lambda: self._in_turn(call))
-        except Exception as error:
-            self._fault(call, error).done(0, None)
-
-    async def _attempt(self, call: Call) -> bool:
-        epoch = self.committer.epoch
-        snapshot = await self.committer.snapshot()
-        try:
-            tx = EngineTransaction(self, snapshot, writable=True)
-            result = await TransactionRun(self, call.function, call.args, call.identity).execute(tx)
-        finally:
-            await self.committer.give_back(snapshot)
-        validated: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-
-        async def job() -> Step:
-            try:
-                head = await self.committer.head()
-                try:
-                    replayed = await self._replayed(call, head)
-                finally:
-                    await head.close()
-                if replayed is None and (epoch != self.committer.epoch or self._conflicts(tx)):
-                    validated.set_result(False)
-                    return Step(lambda _ts, _error: None)
-                step = replayed if replayed is not None else await self._conclude(call, tx, result)
-            except Exception as error:
-                step = self._fault(call, error)
-            validated.set_result(True)
-            return step
-
-        self.committer.submit(job)
-        return await validated
-
-    def _conflicts(self, tx: EngineTransaction) -> bool:
-        if self.committer.log.changed_since(tx.snapshot.ts, tx.reads):
-            return True
-        return any(commit.touched.overlaps(tx.reads) for commit in self.committer.group)
 
     async def transact(self, work: Callable[[EngineTransaction], Awaitable[T]]) -> T:
         """Runs reflow's own work in a turn and transaction of its own; returns once it is durable."""
@@ -424,9 +263,9 @@ class Engine:
                 try:
                     value = await work(tx)
                     if tx.wrote:
-                        effects = tx.effects(self._next_ts(), None)
+                        effects = tx.effects(self.next_ts(), None)
                         await self.committer.apply(effects)
-                        self._note_scheduled(effects.batch.writes)
+                        self.note_scheduled(effects.batch.writes)
                 finally:
                     tx.finish()
                     await head.close()

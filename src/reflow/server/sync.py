@@ -11,8 +11,9 @@ from typing import Any, Protocol
 
 from reflow import values
 from reflow.context import Identity
-from reflow.engine.engine import Call, Engine, Outcome
+from reflow.engine.engine import Engine
 from reflow.engine.live import AddQuery, Change, ProtocolError, Version, missing_function
+from reflow.engine.mutations import Call, Outcome
 from reflow.engine.runner import Failure, Result
 from reflow.errors import AuthenticationError, InvalidValue, LimitExceeded, Overloaded, ReflowError, StorageError
 from reflow.server import frames, messages
