@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from typing import Any
 
@@ -80,8 +79,3 @@ async def state(tx: EngineTransaction) -> dict[str, Any]:
         "found": await db.search(Transfer.found, f"t{last}", limit=1),
         "near": await db.nearest(Transfer.near, [1, 1], limit=2, n=last) if transfers else [],
     }
-
-
-def say(line: str) -> None:
-    """One line, in one piece."""
-    os.write(1, line.encode() + b"\n")

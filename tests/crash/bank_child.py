@@ -11,66 +11,21 @@ import asyncio
 import itertools
 import os
 import random
-import signal
 import sys
-from typing import Any
-
-import apsw
 
 from reflow.storage.lock import DirectoryLock
 from reflow.storage.sqlite import SqliteStorage
 from reflow.values import encode
 from tests.crash import bank
-from tests.crash.bank import app, say, transfer
+from tests.crash.bank import app, transfer
+from tests.crash.fate import Fate, FatefulVFS, say
 
 CLIENTS = 12
 ACCOUNTS = 8
 
 
-class Fate:
-    """Kills the process when a moment comes for the n-th time after it was armed."""
-
-    def __init__(self, moment: str, times: int) -> None:
-        self.moment = moment
-        self.times = times
-        self.armed = False
-
-    def comes(self, moment: str) -> None:
-        if self.armed and moment == self.moment:
-            self.times -= 1
-            if self.times == 0:
-                say(f"dies {moment}")
-                os.kill(os.getpid(), signal.SIGKILL)
-
-
-class FatefulFile(apsw.VFSFile):
-    """A write-ahead log that meets its fate between two writes, before or after a sync."""
-
-    def __init__(self, name: Any, flags: list[int], fate: Fate) -> None:
-        super().__init__("", name, flags)
-        self._fate = fate if flags[0] & apsw.SQLITE_OPEN_WAL else Fate("never", 0)
-
-    def xWrite(self, data: bytes, offset: int) -> None:
-        self._fate.comes("writing")
-        super().xWrite(data, offset)
-
-    def xSync(self, flags: int) -> None:
-        self._fate.comes("written")
-        super().xSync(flags)
-        self._fate.comes("synced")
-
-
-class FatefulVFS(apsw.VFS):
-    def __init__(self, fate: Fate) -> None:
-        super().__init__("fateful", "")
-        self._fate = fate
-
-    def xOpen(self, name: Any, flags: list[int]) -> apsw.VFSFile:
-        return FatefulFile(name, flags, self._fate)
-
-
 async def main(directory: str, first: int, moment: str, times: int, acknowledged: int) -> None:
-    fate = Fate(moment, times)
+    fate = Fate(moment, times, armed=False, last_words=say)
     vfs = FatefulVFS(fate)
     bank.ship_out = say
     numbers = itertools.count(first)

@@ -7,12 +7,13 @@ import sys
 
 from reflow.server.serve import run, serving
 from tests.crash import bank
+from tests.crash.fate import say
 
 
 async def main(directory: str) -> None:
-    bank.ship_out = bank.say
+    bank.ship_out = say
     async with serving(bank.app, port=0, data=directory) as server:
-        bank.say(server.url)
+        say(server.url)
         await asyncio.Event().wait()
 
 

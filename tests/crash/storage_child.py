@@ -11,61 +11,14 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-import signal
 import sys
-from typing import Any
-
-import apsw
 
 from reflow.storage.base import Batch, IndexWrite, Request, TextWrite, VectorWrite, Write, sequence_key
 from reflow.storage.sqlite import SqliteStorage
+from tests.crash.fate import Fate, FatefulVFS, say
 
 TABLE, RANGE, TEXT, VECTOR = 10001, 20001, 20002, 20003
 PER_BATCH = 3
-
-
-def say(line: str) -> None:
-    os.write(1, line.encode() + b"\n")
-
-
-class Fate:
-    """Kills the process when a moment comes for the n-th time."""
-
-    def __init__(self, moment: str, times: int) -> None:
-        self.moment = moment
-        self.times = times
-
-    def comes(self, moment: str) -> None:
-        if moment == self.moment:
-            self.times -= 1
-            if self.times == 0:
-                os.kill(os.getpid(), signal.SIGKILL)
-
-
-class FatefulFile(apsw.VFSFile):
-    """A database file whose write-ahead log meets its fate between two writes, before or after a sync."""
-
-    def __init__(self, name: Any, flags: list[int], fate: Fate) -> None:
-        super().__init__("", name, flags)
-        self._fate = fate if flags[0] & apsw.SQLITE_OPEN_WAL else Fate("never", 0)
-
-    def xWrite(self, data: bytes, offset: int) -> None:
-        self._fate.comes("writing")
-        super().xWrite(data, offset)
-
-    def xSync(self, flags: int) -> None:
-        self._fate.comes("written")
-        super().xSync(flags)
-        self._fate.comes("synced")
-
-
-class FatefulVFS(apsw.VFS):
-    def __init__(self, fate: Fate) -> None:
-        super().__init__("fateful", "")
-        self._fate = fate
-
-    def xOpen(self, name: Any, flags: list[int]) -> apsw.VFSFile:
-        return FatefulFile(name, flags, self._fate)
 
 
 def documents(ts: int) -> list[Write]:
