@@ -25,7 +25,7 @@ test: $(VENV)/.ready-dev ## run every test; pytest's arguments in ARGS
 check: $(VENV)/.ready-dev ## lint, formatting, types (Python and TypeScript), structure
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/pyright
+	$(BIN)/pyright --project pyproject.toml
 	$(BIN)/python -m tests.support.node web run check
 	$(BIN)/python -m pytest -q tests/unit/test_structure.py tests/test_docs.py
 
