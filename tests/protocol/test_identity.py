@@ -26,8 +26,8 @@ class Held(Recorder):
         self.holds: list[bool] = []
         self.closed: tuple[int, str] | None = None
 
-    def hold(self, reading: bool) -> None:
-        self.holds.append(reading)
+    def hold(self, stopped: bool) -> None:
+        self.holds.append(stopped)
 
     def close(self, code: int, reason: str) -> None:
         self.closed = (code, reason)

@@ -38,7 +38,7 @@ class Recorder:
     def write(self, frames: Sequence[Frame]) -> None:
         self.writes.append(list(frames))
 
-    def hold(self, reading: bool) -> None:
+    def hold(self, stopped: bool) -> None:
         raise AssertionError("nothing is held here")
 
     def close(self, code: int, reason: str) -> None:

@@ -45,9 +45,9 @@ class AsgiWire:
             self._pace()
             self._news.set()
 
-    def hold(self, reading: bool) -> None:
+    def hold(self, stopped: bool) -> None:
         """Stops reading from the client, or goes on."""
-        self._held = reading
+        self._held = stopped
         self._pace()
 
     def close(self, code: int, reason: str) -> None:

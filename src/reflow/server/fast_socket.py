@@ -171,9 +171,9 @@ class FastSocket(WebSocketsSansIOProtocol):
                 return frame.deflated()
         return frame.raw
 
-    def hold(self, reading: bool) -> None:
+    def hold(self, stopped: bool) -> None:
         """Stops reading from the client, or goes on."""
-        self._held = reading
+        self._held = stopped
         self._pace()
 
     def close(self, code: int, reason: str) -> None:

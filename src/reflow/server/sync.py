@@ -47,7 +47,7 @@ class Wire(Protocol):
         """Sends frames in one go."""
         ...
 
-    def hold(self, reading: bool) -> None:
+    def hold(self, stopped: bool) -> None:
         """Stops reading from the client, or goes on."""
         ...
 
