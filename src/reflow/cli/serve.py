@@ -65,7 +65,7 @@ def announce(verb: str, url: str, target: str, app: App, data: Path | None) -> N
     """Says where the app is served."""
     functions = sum(not function.internal for function in app.functions.values())
     facts = {
-        "app": f"{target} ({functions} public functions, {len(app.tables)} tables)",
+        "app": f"{target} (public functions: {functions}, tables: {len(app.tables)})",
         "data": str(app.data if data is None else data),
         "stop": "Ctrl+C",
     }
