@@ -33,7 +33,7 @@ export function until(client, query, args, passes) {
         values.push(value);
         if (passes(value)) {
           setTimeout(() => stop(), 0);
-          resolve(values);
+          resolve([...values]); // what comes before the stop takes effect is no part of the answer
         }
       },
       reject,
