@@ -1,0 +1,207 @@
+"""Free-standing vector indexes: records with ids of the application's choosing, apart from documents.
+
+The shape is Pinecone's, so that the store built into reflow and a remote one can take each other's place: both are a
+`Store` of `Index`es. Vectors and metadata go in as Python values; what comes out can be returned to clients as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal, Protocol
+
+import msgspec
+from numpy.typing import ArrayLike
+
+from reflow.schema import Object, missing
+
+Metric = Literal["cosine", "dotproduct", "euclidean"]
+"""How vectors are compared."""
+
+
+class SparseValues(Object):
+    """A vector given by its non-zero entries: `values[n]` stands at `indices[n]`, a whole number below 2**32."""
+
+    indices: list[int]
+    values: list[float]
+
+
+class Record(Object, rename="camel"):
+    """An entry of an index: a dense vector of the index's length, a sparse one, or both, and flat metadata.
+
+    Metadata are strings, numbers, booleans and lists of strings under names that do not start with `$`.
+    """
+
+    id: str
+    values: list[float] | None = missing()
+    sparse_values: SparseValues | None = missing()
+    metadata: dict[str, Any] = msgspec.field(default_factory=dict[str, Any])
+
+
+RecordLike = Record | tuple[str, ArrayLike] | tuple[str, ArrayLike, Mapping[str, Any]] | Mapping[str, Any]
+"""What `upsert` takes: records, (id, values), (id, values, metadata), or mappings with a record's fields."""
+
+
+class Match(Record, rename="camel"):
+    """A record that a query found. Higher scores are better, but for "euclidean": there it is the squared distance."""
+
+    score: float
+
+
+class QueryResult(Object):
+    """What a query found, best first. Values and metadata are there where they were asked for."""
+
+    matches: list[Match]
+    namespace: str
+
+
+class RecordPage(Object):
+    """Some of the records that match; `next` is the token of the following page, None after the last."""
+
+    records: list[Record]
+    next: str | None
+
+
+class IdPage(Object):
+    """Some of a namespace's ids, in order of their bytes; `next` is the token of the following page."""
+
+    ids: list[str]
+    next: str | None
+
+
+class NamespaceInfo(Object):
+    """A namespace and how many records it has. The default namespace is named ""."""
+
+    name: str
+    records: int
+
+
+class NamespacePage(Object):
+    """Some of an index's namespaces, in order of their names; `next` is the token of the following page."""
+
+    namespaces: list[NamespaceInfo]
+    next: str | None
+
+
+class IndexStats(Object):
+    """An index as a whole: its length (None: sparse), how it compares, and records by namespace."""
+
+    dims: int | None
+    metric: Metric
+    records: int
+    namespaces: dict[str, int]
+
+
+class Index(Protocol):
+    """A free-standing index. Built in: transactional in mutations, live in queries. Remote: from actions only.
+
+    An unknown namespace is an empty one. Raises InvalidValue for what can't be stored or asked, NoVectorIndex when
+    the index is not there, and, where the store is remote, VectorStoreError.
+    """
+
+    @property
+    def name(self) -> str:
+        """The index's name."""
+        ...
+
+    async def upsert(self, vectors: Iterable[RecordLike], *, namespace: str = "") -> int:
+        """Stores records, each in place of one with the same id. Returns how many."""
+        ...
+
+    async def query(
+        self,
+        *,
+        vector: ArrayLike | None = None,
+        id: str | None = None,
+        sparse_vector: SparseValues | None = None,
+        top_k: int = 10,
+        namespace: str = "",
+        filter: Mapping[str, Any] | None = None,
+        include_values: bool = False,
+        include_metadata: bool = False,
+    ) -> QueryResult:
+        """The records most similar to a vector, a sparse vector, both together, or the vector of the record `id`."""
+        ...
+
+    async def fetch(self, ids: Iterable[str], *, namespace: str = "") -> dict[str, Record]:
+        """Records by id; those that do not exist are left out."""
+        ...
+
+    async def fetch_by_metadata(
+        self, filter: Mapping[str, Any], *, namespace: str = "", limit: int = 100, pagination_token: str | None = None
+    ) -> RecordPage:
+        """Records whose metadata pass a filter, in order of their ids."""
+        ...
+
+    async def update(
+        self,
+        id: str,
+        *,
+        values: ArrayLike | None = None,
+        sparse_values: SparseValues | None = None,
+        set_metadata: Mapping[str, Any] | None = None,
+        namespace: str = "",
+    ) -> None:
+        """Changes parts of a record; `set_metadata` adds or replaces keys. Nothing happens when there is no record."""
+        ...
+
+    async def update_by_filter(
+        self,
+        filter: Mapping[str, Any],
+        *,
+        set_metadata: Mapping[str, Any],
+        namespace: str = "",
+        dry_run: bool = False,
+    ) -> int:
+        """Adds or replaces metadata of all records that pass a filter. Returns how many pass."""
+        ...
+
+    async def delete(
+        self,
+        ids: Iterable[str] | None = None,
+        *,
+        filter: Mapping[str, Any] | None = None,
+        delete_all: bool = False,
+        namespace: str = "",
+    ) -> None:
+        """Removes records: by id, by a filter, or all of a namespace. What does not exist is no error."""
+        ...
+
+    async def list(
+        self, *, prefix: str = "", namespace: str = "", limit: int = 100, pagination_token: str | None = None
+    ) -> IdPage:
+        """Ids that start with `prefix`, page by page."""
+        ...
+
+    async def stats(self) -> IndexStats:
+        """Numbers of the whole index."""
+        ...
+
+    async def list_namespaces(
+        self, *, prefix: str = "", limit: int = 100, pagination_token: str | None = None
+    ) -> NamespacePage:
+        """Namespaces whose names start with `prefix`, page by page."""
+        ...
+
+    async def describe_namespace(self, name: str) -> NamespaceInfo | None:
+        """One namespace, None when there is none of that name."""
+        ...
+
+    async def create_namespace(self, name: str) -> None:
+        """Makes an empty namespace. `upsert` makes those that are missing by itself."""
+        ...
+
+    async def delete_namespace(self, name: str) -> None:
+        """Removes a namespace with its records. What does not exist is no error."""
+        ...
+
+    async def settled(self, *, namespace: str = "") -> None:
+        """Returns once queries see what this index was told here to write; in the built-in store that is at once."""
+        ...
+
+
+class Store(Protocol):
+    """Where free-standing indexes live."""
+
+    def index(self, name: str) -> Index:
+        """The index of that name. Whether it exists shows when it is used."""
+        ...
