@@ -39,6 +39,12 @@ class InvalidId(InvalidValue):
     code = "InvalidId"
 
 
+class InvalidFilter(InvalidValue):
+    """A metadata filter that can't be read: an unknown operator, or an operand of the wrong class."""
+
+    code = "InvalidFilter"
+
+
 class InvalidArguments(ReflowError):
     """A function was called with arguments that do not fit its signature."""
 

@@ -77,6 +77,16 @@ class Limits:
     """Words whose terms are remembered by the process. Of the process."""
     vector_dims: int = 20_000
     """Largest dimension of a vector index. Of the process."""
+    filter_operands: int = 10_000
+    """Values of one `$in` or `$nin`. Of the process."""
+    filter_conditions: int = 1024
+    """Conditions on fields in one filter. Of the process."""
+    filter_nesting: int = 32
+    """Depth of `$and`, `$or` and `$not` in a filter. Of the process."""
+    metadata_bytes: int = 40_960
+    """Size of one record's metadata as JSON. Of the process."""
+    sparse_values: int = 2048
+    """Values of one sparse vector. Of the process."""
     scan_inline_rows: int = 20_000
     """Vectors that are scanned on the event loop; larger scans run in a thread."""
 
