@@ -13,6 +13,7 @@ from playground.app import app
 from playground.lib import embeddings
 from playground.schema import Chunk
 from reflow import Backend, values
+from reflow.engine.catalog import GENERATION
 from reflow.rag.embedders.base import Embedder
 from reflow.storage.memory import MemoryStorage
 from reflow.testing.embedder import HashingEmbedder
@@ -86,8 +87,9 @@ class Playground:
 
     def vectors(self) -> int:
         """How many vectors of chunks there are."""
-        _, index = self.backend.engine.catalog.index(Chunk.meaning)
-        return len(self.backend.engine.vectors.table(index.number))
+        engine = self.backend.engine
+        _, index = engine.catalog.index(Chunk.meaning)
+        return engine.vectors.count((index.number, GENERATION), engine.committer.published)
 
 
 def chunks_of(texts: Iterable[str]) -> list[dict[str, Any]]:

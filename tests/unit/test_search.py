@@ -4,12 +4,7 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pytest
-
 import reflow as rf
-from reflow.errors import OutOfRetention
-from reflow.search.vector import VectorChange, VectorStore, VectorTable, similarity, unit
 from reflow.storage.memory import MemoryStorage
 from reflow.storage.sqlite import SqliteStorage
 from reflow.testing import Simulation, VirtualClock, simulate
@@ -176,78 +171,3 @@ def test_vectors_survive_a_restart_with_their_filters() -> None:
             assert earlier.failure.code == "OutOfRetention"
 
     arun(main())
-
-
-# The table of vectors
-
-
-def table_of(count: int, dims: int = 8) -> tuple[VectorTable, list[np.ndarray[Any, Any]]]:
-    chance = np.random.default_rng(3)
-    vectors = [chance.normal(size=dims).astype(np.float32) for _ in range(count)]
-    table = VectorTable(dims, 1)
-    for seq, vector in enumerate(vectors):
-        table.put(seq, vector, [b"even" if seq % 2 == 0 else b"odd"], seq + 1)
-    return table, vectors
-
-
-def by_hand(vectors: list[Any], query: Any, limit: int, keep: Any) -> list[int]:
-    scores = [(-similarity(unit(vector), query), seq) for seq, vector in enumerate(vectors) if keep(seq)]
-    return [seq for _, seq in sorted(scores)[:limit]]
-
-
-def test_a_search_at_a_timestamp_sees_its_rows_only() -> None:
-    table, vectors = table_of(200)
-    query = unit(vectors[7])
-    assert [seq for _, seq in table.search(query, 5, 200, {})] == by_hand(vectors, query, 5, lambda seq: True)
-    assert [seq for _, seq in table.search(query, 5, 50, {})] == by_hand(vectors, query, 5, lambda seq: seq < 50)
-    odd = table.search(query, 5, 100, {0: [b"odd"]})
-    assert [seq for _, seq in odd] == by_hand(vectors, query, 5, lambda seq: seq < 100 and seq % 2)
-    table.remove(7, 300)
-    assert table.search(query, 1, 299, {})[0][1] == 7
-    assert table.search(query, 1, 300, {})[0][1] != 7
-    assert table.vector(7, 299) is not None
-    assert table.vector(7, 300) is None
-
-
-def test_equal_vectors_are_sorted_by_age_however_many() -> None:
-    table = VectorTable(3, 0)
-    for seq in np.random.default_rng(1).permutation(500):
-        table.put(int(seq), np.array([1, 2, 3], dtype=np.float32), [], 1)
-    query = unit(np.array([3, 2, 1], dtype=np.float32))
-    assert [seq for _, seq in table.search(query, 10, 1, {})] == list(range(10))
-
-
-def test_a_failed_group_is_taken_back() -> None:
-    store = VectorStore(100)
-    store.create(1, 2, 0)
-    one, two = np.array([1, 0], dtype=np.float32), np.array([0, 1], dtype=np.float32)
-    store.apply(10, [VectorChange(1, 5, one), VectorChange(1, 6, one)])
-    store.apply(11, [VectorChange(1, 5, two), VectorChange(1, 7, one), VectorChange(1, 6, None)])
-    store.apply(12, [VectorChange(1, 5, None), VectorChange(1, 7, None)])
-    store.rollback(10)
-    table = store.table(1)
-    assert len(table) == 2
-    for ts in (10, 11, 12, 13):
-        assert [seq for _, seq in table.search(unit(one), 9, ts, {})] == [5, 6]
-    store.apply(11, [VectorChange(1, 5, two)])
-    found = store.vector(1, 5, 11)
-    assert found is not None
-    assert found.tolist() == [0, 1]
-
-
-def test_compaction_keeps_what_can_still_be_read() -> None:
-    table, vectors = table_of(300)
-    store = VectorStore(100)
-    store._tables[1] = table  # pyright: ignore[reportPrivateUsage]
-    for seq in range(250):
-        table.remove(seq, 400 + seq)
-    query = unit(vectors[270])
-    before = {ts: table.search(query, 20, ts, {}) for ts in (600, 640, 700)}
-    running = table.scan(query, 20, 640, {0: [b"odd"]})
-    expected = table.search(query, 20, 640, {0: [b"odd"]})
-    store.compact(600)
-    assert table.size < 300
-    assert {ts: table.search(query, 20, ts, {}) for ts in before} == before
-    assert running() == expected, "a scan in a thread goes on with the rows it has begun with"
-    with pytest.raises(OutOfRetention, match=r"vectors at timestamp 599 are not kept"):
-        store.vector(1, 270, 599)

@@ -15,6 +15,7 @@ from reflow.errors import DefinitionError, InvalidId, InvalidValue, NoVectorInde
 from reflow.ids import is_id, parse_id
 from reflow.limits import Limits
 from reflow.schema import Index, TableSpec, VectorIndex
+from reflow.search.metric import VectorChange
 from reflow.search.vector import VectorStore
 from reflow.storage.base import TOP, IndexWrite, Snapshot, Storage, TextWrite
 
@@ -227,21 +228,23 @@ class Catalog:
         for codec in self.tables.values():
             for index in codec.vectors:
                 assert isinstance(index.index, VectorIndex)
-                store.create(index.number, index.index.dims, len(index.filters))
+                store.create((index.number, GENERATION), index.index.dims, "cosine")
                 await _load_index(snapshot, codec, index, store, self._limits.scan_page)
 
 
 async def _load_index(snapshot: Snapshot, codec: TableCodec, index: IndexCodec, store: VectorStore, page: int) -> None:
     after = 0
-    while rows := await snapshot.vectors(index.number, GENERATION, after=after, limit=page):
+    place = (index.number, GENERATION)
+    while rows := await snapshot.vectors(*place, after=after, limit=page):
         after = rows[-1][0]
         documents: Sequence[bytes | None] = [None] * len(rows)
         if index.filters:
             documents = await snapshot.get_many(codec.number, [seq for seq, _ in rows])
+        changes: list[VectorChange] = []
         for (seq, raw), value in zip(rows, documents, strict=True):
-            filters = index.filter_parts(codec.decode(value)) if value is not None else ()
-            if len(filters) == len(index.filters):
-                store.table(index.number).put(seq, np.frombuffer(raw, dtype="<f4"), filters, snapshot.ts)
+            metadata = index.metadata(codec.decode(value)) if value is not None else {}
+            changes.append(VectorChange(place, seq, np.frombuffer(raw, dtype="<f4"), metadata=metadata))
+        store.apply(snapshot.ts, changes)
 
 
 async def pages(snapshot: Snapshot, table: int, size: int) -> AsyncGenerator[list[tuple[int, bytes]], None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import types
 from collections.abc import Callable, Iterable, Mapping
+from enum import Enum
 from functools import partial
 from operator import attrgetter
 from typing import Annotated, Any, NamedTuple, Union, cast, get_args, get_origin, get_type_hints
@@ -66,9 +67,21 @@ class IndexCodec:
         value = self._getters[0](document)
         return " ".join(tokens(value)) if isinstance(value, str) else None
 
-    def filter_parts(self, document: Any) -> tuple[bytes, ...]:
-        """The key parts of the filter fields."""
-        return tuple(encode_part(getter(document)) for getter in self.filters.values())
+    def metadata(self, document: Any) -> dict[str, Any]:
+        """What filters can ask of a document: the filter fields that it has, by name."""
+        found = {name: getter(document) for name, getter in self.filters.items()}
+        return {name: comparable(value) for name, value in found.items() if value is not MISSING}
+
+
+def comparable(value: Any) -> Any:
+    """A field's value as filters compare it; what their language lacks becomes a text that equals only itself."""
+    if isinstance(value, Enum):
+        value = value.value
+    if value is None or (isinstance(value, str | bool | int | float) and not isinstance(value, values.Int64)):
+        return value
+    if isinstance(value, list) and all(isinstance(item, str) for item in cast("list[Any]", value)):
+        return cast("list[str]", value)
+    return f"\0{encode_part(cast("object", value)).hex()}"
 
 
 def field_getter(spec: TableSpec, field: str) -> Callable[[Any], Any]:

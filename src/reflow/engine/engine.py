@@ -70,7 +70,7 @@ class Engine:
         self.limits = limits
         self.log_errors = log_errors
         self.catalog = Catalog([*tables, spec_of(Scheduled)], limits)
-        self.vectors = VectorStore(limits.scan_inline_rows)
+        self.vectors = VectorStore(limits)
         self.watchdog = Watchdog(limits)
         self._written: list[bytes] = []
         self.committer = Committer(storage, clock, limits, self.vectors, self._publish, self._written.clear)

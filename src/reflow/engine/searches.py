@@ -9,20 +9,18 @@ from typing import TYPE_CHECKING, Any, cast
 from numpy.typing import ArrayLike
 
 from reflow.database import Hit
-from reflow.engine.documents import IndexCodec, TableCodec
+from reflow.engine.catalog import GENERATION
+from reflow.engine.documents import IndexCodec, TableCodec, comparable
 from reflow.errors import DefinitionError, LimitExceeded
-from reflow.keys import encode_part
 from reflow.schema import TextIndex, VectorIndex
 from reflow.search import bm25
+from reflow.search.filters import Filter, equals
+from reflow.search.metric import Place, VectorQuery, checked, score
 from reflow.search.tokens import query_terms
-from reflow.search.vector import checked, similarity, unit
 from reflow.storage.base import TextTerm
 
 if TYPE_CHECKING:
     from reflow.engine.transaction import EngineTransaction, Pending
-
-Wanted = dict[int, set[bytes]]
-"""By filter column, the key parts that a document may have there."""
 
 
 async def nearest(
@@ -32,16 +30,17 @@ async def nearest(
     codec, found = tx.host.catalog.index(index)
     _check_limit(limit, tx.host.limits.nearest, "limits.nearest")
     wanted = _wanted(found, filters)
-    query = unit(checked(vector, index.dims, repr(index)))
+    query = checked(vector, index.dims, repr(index))
+    place = (found.number, GENERATION)
     tx.reads.whole.add(found.number)
-    own = _own_writes(tx, codec, found)
-    asked = limit + len(own)
-    hits = await tx.wait(tx.host.vectors.search(found.number, query, asked, tx.snapshot.ts, wanted))
+    own = _own_writes(tx, codec, place)
+    asked = VectorQuery(limit + len(own), query, filter=wanted)
+    hits = await tx.wait(tx.host.vectors.search(place, asked, tx.snapshot.ts))
     ranked = [(score, seq) for score, seq in hits if seq not in own]
     for seq, write in own.items():
         here = tx.stored_vector(found, seq)
-        if here is not None and await _passes(tx, codec, found, seq, write, wanted):
-            ranked.append((similarity(unit(here), query), seq))
+        if here is not None and _passes(tx, found, place, seq, write, wanted):
+            ranked.append((score("cosine", here, query), seq))
     ranked.sort(key=lambda hit: (-hit[0], hit[1]))
     return await _load(tx, codec, ranked[:limit])
 
@@ -64,7 +63,7 @@ async def search_text(
         for seq, write in own.items():
             words = None if write.raw is None else found.text(write.document)
             counts = _frequencies(words, terms)
-            if any(counts) and words and _matches(found.filter_parts(write.document), wanted):
+            if any(counts) and words and (wanted is None or wanted.matches(found.metadata(write.document))):
                 ranked.append((bm25.score(counts, words.count(" ") + 1, stats), seq))
     ranked += await _stored_hits(tx, codec, found, terms, limit, wanted, own)
     ranked.sort(key=lambda hit: (-hit[0], -hit[1]))
@@ -77,7 +76,7 @@ async def _stored_hits(
     index: IndexCodec,
     terms: list[TextTerm],
     limit: int,
-    wanted: Wanted,
+    wanted: Filter | None,
     own: Mapping[int, Pending],
 ) -> list[tuple[float, int]]:
     """The snapshot's best hits that pass the filters, fetched in growing steps until there are enough."""
@@ -86,10 +85,10 @@ async def _stored_hits(
     while True:
         hits = await tx.wait(tx.snapshot.search_text(index.number, terms, limit=size, offset=offset))
         kept = [hit for hit in hits if hit.seq not in own]
-        if wanted and kept:
+        if wanted is not None and kept:
             values = await tx.wait(tx.snapshot.get_many(codec.number, [hit.seq for hit in kept]))
-            parts = [index.filter_parts(codec.decode(value)) if value else () for value in values]
-            kept = [hit for hit, part in zip(kept, parts, strict=True) if _matches(part, wanted)]
+            found = zip(kept, values, strict=True)
+            kept = [hit for hit, value in found if value and wanted.matches(index.metadata(codec.decode(value)))]
         passed += [(hit.score, hit.seq) for hit in kept]
         if len(hits) < size or len(passed) >= limit:
             return passed[:limit]
@@ -102,38 +101,38 @@ def _check_limit(limit: int, bound: int, name: str) -> None:
         raise LimitExceeded(f"a search's limit must be 1 to {bound} ({name}), got {limit}")
 
 
-def _wanted(index: IndexCodec, filters: Mapping[str, Any]) -> Wanted:
-    columns = {name: column for column, name in enumerate(index.filters)}
-    wanted: Wanted = {}
+def _wanted(index: IndexCodec, filters: Mapping[str, Any]) -> Filter | None:
+    for name in filters:
+        if name not in index.filters:
+            raise DefinitionError(
+                f"{index.index!r} can't be filtered by {name!r}; its filters are {sorted(index.filters)}"
+            )
+    conditions: dict[str, Any] = {}
     for name, value in filters.items():
-        if name not in columns:
-            raise DefinitionError(f"{index.index!r} can't be filtered by {name!r}; its filters are {sorted(columns)}")
-        values = cast("Iterable[Any]", value) if isinstance(value, list | tuple | set) else [value]
-        wanted[columns[name]] = {encode_part(item) for item in values}
-    return wanted
+        several = isinstance(value, list | tuple | set)
+        conditions[name] = [comparable(item) for item in cast("Iterable[Any]", value)] if several else comparable(value)
+    return equals(conditions)
 
 
-def _matches(parts: tuple[bytes, ...], wanted: Wanted) -> bool:
-    return len(parts) > max(wanted, default=-1) and all(parts[column] in values for column, values in wanted.items())
-
-
-def _own_writes(tx: EngineTransaction, codec: TableCodec, index: IndexCodec) -> dict[int, Pending | None]:
-    """Documents whose vector or filter values this transaction may have changed."""
+def _own_writes(tx: EngineTransaction, codec: TableCodec, place: Place) -> dict[int, Pending | None]:
+    """Documents whose vector or metadata this transaction may have changed."""
     own: dict[int, Pending | None] = {seq: w for (number, seq), w in tx.pending.items() if number == codec.number}
-    for number, seq in tx.pending_vectors:
-        if number == index.number:
+    for where, seq in tx.pending_vectors:
+        if where == place:
             own.setdefault(seq, None)
     return own
 
 
-async def _passes(
-    tx: EngineTransaction, codec: TableCodec, index: IndexCodec, seq: int, write: Pending | None, wanted: Wanted
+def _passes(
+    tx: EngineTransaction, index: IndexCodec, place: Place, seq: int, write: Pending | None, wanted: Filter | None
 ) -> bool:
-    if write is not None:
-        return write.raw is not None and _matches(index.filter_parts(write.document), wanted)
-    if not wanted:
+    if write is not None and write.raw is None:
+        return False
+    if wanted is None:
         return True
-    return _matches(tx.pending_vectors[index.number, seq].filters, wanted)
+    return wanted.matches(
+        index.metadata(write.document) if write is not None else tx.pending_vectors[place, seq].metadata
+    )
 
 
 def _frequencies(words: str | None, terms: list[TextTerm]) -> list[int]:
@@ -153,11 +152,11 @@ async def _load(tx: EngineTransaction, codec: TableCodec, ranked: list[tuple[flo
     values = await tx.wait(tx.snapshot.get_many(codec.number, stored)) if stored else []
     raws = dict(zip(stored, values, strict=True))
     hits: list[Hit[Any]] = []
-    for score, seq in ranked:
+    for value, seq in ranked:
         tx.reads.points.add((codec.number, seq))
         write = tx.pending.get((codec.number, seq))
         raw = raws[seq] if write is None else write.raw
         tx.count_read(raw)
         if raw is not None:
-            hits.append(Hit(doc=codec.decode(raw), score=score))
+            hits.append(Hit(doc=codec.decode(raw), score=value))
     return hits

@@ -21,7 +21,8 @@ from reflow.engine.write_log import Touched
 from reflow.errors import ContextFinished, DefinitionError, DocumentNotFound, LimitExceeded, StorageError
 from reflow.limits import Limits
 from reflow.schema import Index, TableSpec, TextIndex, VectorIndex
-from reflow.search.vector import VectorChange, VectorStore, checked
+from reflow.search.metric import Place, Vector, VectorChange, checked
+from reflow.search.vector import VectorStore
 from reflow.storage.base import Batch, IndexWrite, Request, Snapshot, TextWrite, VectorWrite, Write
 
 T = TypeVar("T")
@@ -53,15 +54,15 @@ class Pending(msgspec.Struct, frozen=True, gc=False):
 
 
 class PendingVector(msgspec.Struct, frozen=True, gc=False):
-    """The buffered vector of one document, None for a removal. `filters` holds unless the document changes too."""
+    """The buffered vector of one document, None for a removal. `metadata` holds unless the document changes too."""
 
     index: IndexCodec
     table: int
-    vector: NDArray[np.float32] | None
-    filters: tuple[bytes, ...]
+    vector: Vector | None
+    metadata: Mapping[str, Any]
 
 
-Mark = tuple[dict[tuple[int, int], Pending], dict[tuple[int, int], PendingVector]]
+Mark = tuple[dict[tuple[int, int], Pending], dict[tuple[Place, int], PendingVector]]
 """Buffered writes at some moment."""
 
 
@@ -74,8 +75,8 @@ class EngineTransaction:
         self.writable = writable
         self.reads = ReadSet(host.limits.ranges_read)
         self.pending: dict[tuple[int, int], Pending] = {}
-        self.pending_vectors: dict[tuple[int, int], PendingVector] = {}
-        """By (index number, sequence number)."""
+        self.pending_vectors: dict[tuple[Place, int], PendingVector] = {}
+        """By (place, sequence number)."""
         self.version = 0
         """Grows with every write, so that scans notice."""
         self.waiting = 0
@@ -220,10 +221,10 @@ class EngineTransaction:
 
     def stored_vector(self, index: IndexCodec, seq: int) -> NDArray[np.float32] | None:
         """The vector of a document by sequence number, own writes included."""
-        key = (index.number, seq)
-        if key in self.pending_vectors:
-            return self.pending_vectors[key].vector
-        return self.host.vectors.vector(index.number, seq, self.snapshot.ts)
+        place = (index.number, GENERATION)
+        if (place, seq) in self.pending_vectors:
+            return self.pending_vectors[place, seq].vector
+        return self.host.vectors.vector(place, seq, self.snapshot.ts)
 
     def normalize_id(self, spec: TableSpec, text: str) -> str | None:
         """`text` when it is an id of the table."""
@@ -315,7 +316,7 @@ class EngineTransaction:
             self._change(codec, seq, raw, None)
             for index in codec.vectors:
                 if self.stored_vector(index, seq) is not None:
-                    self.pending_vectors[index.number, seq] = PendingVector(index, codec.number, None, ())
+                    self.pending_vectors[(index.number, GENERATION), seq] = PendingVector(index, codec.number, None, {})
 
     async def set_vector(self, index: VectorIndex, id: str, vector: Any) -> None:
         """Buffers a document's vector; None removes it. Raises DocumentNotFound."""
@@ -339,8 +340,8 @@ class EngineTransaction:
         if owner is not codec or not isinstance(index, VectorIndex):
             raise DefinitionError(f"{index!r} is no vector index of table {codec.name!r}")
         value = None if vector is None else checked(vector, index.dims, repr(index))
-        self.pending_vectors[found.number, seq] = PendingVector(
-            found, codec.number, value, found.filter_parts(document)
+        self.pending_vectors[(found.number, GENERATION), seq] = PendingVector(
+            found, codec.number, value, found.metadata(document)
         )
         self.version += 1
 
@@ -371,11 +372,11 @@ class EngineTransaction:
         for codec in {write.codec.number: write.codec for write in self.pending.values()}.values():
             for index in codec.vectors:
                 self._refilter(codec, index, found)
-        for (_, seq), vector in self.pending_vectors.items():
+        for (place, seq), vector in self.pending_vectors.items():
             write = self.pending.get((vector.table, seq))
             changed = write is not None and write.raw is not None
-            filters = vector.index.filter_parts(write.document) if write is not None and changed else vector.filters
-            found.add_vector(vector.index.number, seq, vector.vector, filters)
+            metadata = vector.index.metadata(write.document) if write is not None and changed else vector.metadata
+            found.add_vector(VectorChange(place, seq, vector.vector, metadata=metadata))
             found.touched.points.add((vector.table, seq))
         return found
 
@@ -384,13 +385,14 @@ class EngineTransaction:
         if not index.filters:
             return
         for write in self.pending.values():
-            key = (index.number, write.seq)
-            if write.codec is not codec or write.raw is None or write.before is None or key in self.pending_vectors:
+            place = (index.number, GENERATION)
+            same = (place, write.seq) in self.pending_vectors
+            if write.codec is not codec or write.raw is None or write.before is None or same:
                 continue
-            filters = index.filter_parts(write.document)
-            vector = self.host.vectors.vector(index.number, write.seq, self.snapshot.ts)
-            if vector is not None and filters != index.filter_parts(write.former):
-                found.changes.append(VectorChange(index.number, write.seq, vector, filters))
+            metadata = index.metadata(write.document)
+            vector = self.host.vectors.vector(place, write.seq, self.snapshot.ts)
+            if vector is not None and metadata != index.metadata(write.former):
+                found.changes.append(VectorChange(place, write.seq, vector, metadata=metadata))
                 found.touched.searches.add(index.number)
 
 
@@ -422,9 +424,9 @@ class Effects:
                 texts.append(TextWrite(index.number, None if write.raw is None else index.text(write.document)))
         self.batch.writes.append(Write(codec.number, write.seq, write.raw, write.before, rows, texts))
 
-    def add_vector(self, number: int, seq: int, vector: NDArray[np.float32] | None, filters: tuple[bytes, ...]) -> None:
+    def add_vector(self, change: VectorChange) -> None:
         """Adds one vector's change."""
-        raw = None if vector is None else vector.astype("<f4").tobytes()
-        self.batch.vectors.append(VectorWrite(number, GENERATION, seq, raw))
-        self.changes.append(VectorChange(number, seq, vector, filters))
-        self.touched.searches.add(number)
+        raw = None if change.vector is None else change.vector.astype("<f4").tobytes()
+        self.batch.vectors.append(VectorWrite(*change.place, change.seq, raw))
+        self.changes.append(change)
+        self.touched.searches.add(change.place[0])

@@ -1,0 +1,88 @@
+"""What a vector is to an index: where it belongs, how two are compared, how a search asks.
+
+A score is always better when it is higher: cosine similarity, dot product, or minus the squared Euclidean distance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reflow.errors import InvalidValue
+from reflow.search.filters import Filter
+
+if TYPE_CHECKING:
+    from reflow.search.sparse import Sparse
+
+Vector = NDArray[np.float32]
+"""Shape (dims,)."""
+
+Metric = Literal["cosine", "dotproduct", "euclidean"]
+
+Place = tuple[int, int]
+"""(number of a vector index in the storage, generation): one set of vectors that can be compared."""
+
+
+@dataclass(frozen=True, slots=True)
+class VectorChange:
+    """A document's vector, namespace and metadata from a commit on; without `vector` and `sparse` it has none."""
+
+    place: Place
+    seq: int
+    vector: Vector | None
+    sparse: Sparse | None = None
+    space: int = 0
+    """Number of the namespace; 0 for the index of a table."""
+    metadata: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+
+@dataclass(frozen=True, slots=True)
+class VectorQuery:
+    """A search: the `limit` best of a namespace that pass the filter."""
+
+    limit: int
+    vector: Vector | None
+    sparse: Sparse | None = None
+    filter: Filter | None = None
+    space: int = 0
+
+
+def checked(vector: object, dims: int, name: str, metric: Metric = "cosine") -> Vector:
+    """`vector` as float32 of shape (dims,). Raises InvalidValue for another shape, NaN, infinities and all zeros."""
+    try:
+        array = np.array(vector, dtype=np.float32)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InvalidValue(f"{name}: a vector is a sequence of {dims} numbers: {error}") from None
+    if array.shape != (dims,):
+        raise InvalidValue(f"{name} takes vectors of {dims} numbers, got the shape {array.shape}")
+    if not np.isfinite(array).all():
+        raise InvalidValue(f"{name}: a vector must not hold NaN or infinity")
+    if metric == "cosine" and not array.any():
+        raise InvalidValue(f"{name}: a vector of zeros has no direction, so cosine similarity can't compare it")
+    return array
+
+
+def scores(metric: Metric, rows: NDArray[np.float32], query: Vector) -> NDArray[np.float64]:
+    """The score of each row, shape (rows,), in double precision: the same for a pair wherever it is computed.
+
+    The sum along a row is made in the same order whatever the number of rows, so live results that are put together
+    from parts equal fresh ones to the last bit.
+    """
+    wide = rows.astype(np.float64)
+    other = query.astype(np.float64)
+    if metric == "euclidean":
+        return -((wide - other) ** 2).sum(axis=1)
+    products = (wide * other).sum(axis=1)
+    if metric == "dotproduct":
+        return products
+    lengths = np.sqrt((wide * wide).sum(axis=1) * (other * other).sum())
+    return np.clip(products / lengths, -1.0, 1.0)
+
+
+def score(metric: Metric, row: Vector, query: Vector) -> float:
+    """`scores` of a single row."""
+    return float(scores(metric, row[np.newaxis], query)[0])
