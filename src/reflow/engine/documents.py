@@ -81,7 +81,8 @@ def comparable(value: Any) -> Any:
         return value
     if isinstance(value, list) and all(isinstance(item, str) for item in cast("list[Any]", value)):
         return cast("list[str]", value)
-    return f"\0{encode_part(cast("object", value)).hex()}"
+    part = encode_part(cast(object, value))
+    return f"\0{part.hex()}"
 
 
 def field_getter(spec: TableSpec, field: str) -> Callable[[Any], Any]:
