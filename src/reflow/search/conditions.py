@@ -156,7 +156,10 @@ class AllHold:
 
     def holds(self, metadata: Metadata) -> bool:
         """Whether metadata satisfies the condition."""
-        return all(part.holds(metadata) for part in self.parts)
+        for part in self.parts:  # plain loops: this runs for every changed record and standing filter  # noqa: SIM110
+            if not part.holds(metadata):
+                return False
+        return True
 
     def shape(self) -> list[Any]:
         """The condition as plain values, equal for equal conditions."""
@@ -171,7 +174,10 @@ class OneHolds:
 
     def holds(self, metadata: Metadata) -> bool:
         """Whether metadata satisfies the condition."""
-        return any(part.holds(metadata) for part in self.parts)
+        for part in self.parts:  # noqa: SIM110
+            if part.holds(metadata):
+                return True
+        return False
 
     def shape(self) -> list[Any]:
         """The condition as plain values, equal for equal conditions."""
