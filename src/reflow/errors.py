@@ -213,6 +213,30 @@ class DirectoryInUse(StorageError):
     code = "DirectoryInUse"
 
 
+# Remote vector stores
+
+
+class VectorStoreError(ReflowError):
+    """A remote vector store refuses what it is asked, or answers what can't be understood; the message says what to do.
+
+    What a call was to write may be written in part: writing it again is safe.
+    """
+
+    code = "VectorStoreError"
+
+
+class VectorStoreUnavailable(VectorStoreError):
+    """A remote vector store is down, out of reach or too slow; all tries have failed. Later the same call may work."""
+
+    code = "VectorStoreUnavailable"
+
+
+class VectorStoreBusy(VectorStoreUnavailable, RetryAfter):
+    """A remote vector store takes no more requests for `seconds`. A scheduled action that raises it is tried then."""
+
+    code = "VectorStoreBusy"
+
+
 # Serving
 
 

@@ -101,6 +101,36 @@ class Limits:
     """Characters that the default splitter is given at once; longer texts are cut at blank lines first. Of the
     process."""
 
+    # Remote vector stores
+    remote_batch_records: int = 100
+    """Records that one request to a remote vector store carries."""
+    remote_batch_bytes: int = 2_000_000
+    """Bytes of records that one request to a remote vector store carries, counted generously."""
+    remote_deleted_ids: int = 1000
+    """Ids that one request to a remote vector store deletes."""
+    remote_fetched_ids: int = 100
+    """Ids that one request asks a remote vector store for; they travel in its address."""
+    remote_requests: int = 8
+    """Requests to one remote vector store at the same time."""
+    remote_waiting: int = 10_000
+    """Requests to one remote vector store that wait for their turn; beyond it callers are refused."""
+    remote_indexes: int = 256
+    """Indexes of one remote vector store in use."""
+    remote_attempts: int = 5
+    """Tries of one request to a remote vector store."""
+    remote_first_pause_seconds: float = 0.5
+    """Pause after the first failed try; it doubles with each further one."""
+    remote_longest_pause_seconds: float = 20.0
+    """Longest pause between two tries; a store that asks for a longer one is not waited for."""
+    remote_retry_after_seconds: float = 3600.0
+    """Longest pause asked for by a store that is believed."""
+    remote_request_seconds: float = 30.0
+    """How long a remote vector store may take to answer one request."""
+    remote_settle_seconds: float = 60.0
+    """How long `settled` waits for a remote vector store to show what was written."""
+    remote_positions: int = 1 << 16
+    """Namespaces whose last written position is remembered for `settled`."""
+
     # Commits
     group_size: int = 128
     """Mutations that share one COMMIT."""
