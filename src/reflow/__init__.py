@@ -11,6 +11,7 @@ from reflow.database import DatabaseReader, DatabaseWriter, Hit, Page, Paginatio
 from reflow.engine.scheduler import Scheduled, ScheduledState
 from reflow.errors import ApplicationError, ReflowError, RetryAfter
 from reflow.functions import Function, Module, Retry
+from reflow.generations import Embedding, Generation, Generations, Model
 from reflow.limits import Limits
 from reflow.schema import Collection, Id, Index, Object, Table, TextIndex, VectorIndex, collection, missing
 from reflow.values import Int64
@@ -24,13 +25,17 @@ __all__ = [
     "Collection",
     "DatabaseReader",
     "DatabaseWriter",
+    "Embedding",
     "Function",
+    "Generation",
+    "Generations",
     "Hit",
     "Id",
     "Identity",
     "Index",
     "Int64",
     "Limits",
+    "Model",
     "Module",
     "MutationCtx",
     "Object",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any, Literal, ParamSpec, Protocol, TypeVar
@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 
 from reflow.database import DatabaseReader, DatabaseWriter, Hit
 from reflow.functions import ActionFunction, Function, MutationFunction, QueryFunction
+from reflow.generations import Generations, GenerationsInside
 from reflow.schema import Id, TextIndex, VectorIndex
 
 P = ParamSpec("P")
@@ -47,6 +48,7 @@ class FunctionRun(Protocol):
         self, at: float, function: Function[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> str: ...
     async def cancel(self, id: str) -> None: ...
+    async def generations(self, work: Callable[[GenerationsInside], Awaitable[R]]) -> R: ...
 
 
 class SearchRun(FunctionRun, Protocol):
@@ -134,6 +136,11 @@ class BaseCtx:
     def auth(self) -> Auth:
         """Who calls."""
         return Auth(self._run)
+
+    @property
+    def generations(self) -> Generations:
+        """Which model's vectors an index holds, and how another one takes over."""
+        return Generations(self._run)
 
     @property
     def env(self) -> Environment:

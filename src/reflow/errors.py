@@ -153,6 +153,12 @@ class NoVectorIndex(ReflowError):
     code = "NoVectorIndex"
 
 
+class GenerationMismatch(InvalidValue):
+    """Vectors of different models were to be compared, or a generation that is not complete was to be used."""
+
+    code = "GenerationMismatch"
+
+
 class MissingExtra(ReflowError, ImportError):
     """An optional dependency is not installed; the message says which extra brings it."""
 

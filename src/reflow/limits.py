@@ -90,6 +90,9 @@ class Limits:
     scan_inline_rows: int = 20_000
     """Vectors that are scanned on the event loop; larger scans run in a thread."""
 
+    vacuum_rows: int = 500
+    """Vectors of a generation that one transaction removes."""
+
     # Texts and embeddings
     cached_tokenizations: int = 512
     """Texts whose word pieces the local embedder remembers. Of the process."""
@@ -126,6 +129,8 @@ class Limits:
     """Longest pause asked for by a store that is believed."""
     remote_request_seconds: float = 30.0
     """How long a remote vector store may take to answer one request."""
+    remote_create_seconds: float = 300.0
+    """How long a remote vector store may take to make an index that an application declares."""
     remote_settle_seconds: float = 60.0
     """How long `settled` waits for a remote vector store to show what was written."""
     remote_positions: int = 1 << 16

@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from random import Random
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from reflow import values
 from reflow.context import FUNCTION_LOG, ActionCtx, Identity, Level, MutationCtx, QueryCtx
 from reflow.database import DatabaseReader, DatabaseWriter, Hit
 from reflow.engine import guard
+from reflow.engine.generations import Generations
 from reflow.engine.transaction import EngineTransaction
 from reflow.errors import (
     ApplicationError,
@@ -29,11 +30,14 @@ from reflow.errors import (
     StorageError,
 )
 from reflow.functions import Function
+from reflow.generations import GenerationsInside
 from reflow.limits import Limits
 from reflow.schema import TextIndex, VectorIndex
 
 if TYPE_CHECKING:
     from reflow.engine.engine import Engine
+
+R = TypeVar("R")
 
 _LEVELS = {"DEBUG": logging.DEBUG, "INFO": logging.INFO, "LOG": logging.INFO, "WARN": logging.WARNING}
 _LOG_LINE = 4096
@@ -204,6 +208,10 @@ class TransactionRun:
     async def cancel(self, id: str) -> None:
         await self.engine.scheduler.cancel(self.tx, id)
 
+    async def generations(self, work: Callable[[GenerationsInside], Awaitable[R]]) -> R:
+        self.tx.check_open()
+        return await work(Generations(self.tx))
+
 
 class ActionRun:
     """One run of an action: ordinary asyncio, each call a transaction of its own."""
@@ -276,6 +284,9 @@ class ActionRun:
 
     async def cancel(self, id: str) -> None:
         await self.engine.scheduler.cancel_now(id)
+
+    async def generations(self, work: Callable[[GenerationsInside], Awaitable[R]]) -> R:
+        return await self.engine.transact(lambda tx: work(Generations(tx)))
 
     async def nearest(self, index: VectorIndex, vector: Any, limit: int, filters: Mapping[str, Any]) -> list[Hit[Any]]:
         async with self.engine.reading() as tx:
