@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import keyword
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Annotated, Any, Generic, Self, TypeVar, cast, dataclass_transform
+from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, Self, TypeVar, cast, dataclass_transform, get_args
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -20,6 +20,11 @@ T = TypeVar("T")
 
 ID_FIELD = "_id"
 CREATED_FIELD = "_creationTime"
+Metric = Literal["cosine", "dotproduct", "euclidean"]
+"""How vectors are compared."""
+
+METRICS: tuple[Metric, ...] = get_args(Metric)
+
 INDEX_FIELDS = 16
 FILTER_FIELDS = 16
 
@@ -157,12 +162,15 @@ class VectorIndex(Index):
 
     kind = "vector"
 
-    def __init__(self, *, dims: int, filters: tuple[str, ...] = ()) -> None:
+    def __init__(self, *, dims: int, metric: Metric = "cosine", filters: tuple[str, ...] = ()) -> None:
         if not 1 <= dims <= DEFAULT.vector_dims:
             raise DefinitionError(f"dims must be 1 to {DEFAULT.vector_dims}, got {dims}")
+        if metric not in METRICS:
+            raise DefinitionError(f"metric must be one of {', '.join(METRICS)}, got {metric!r}")
         super().__init__("_")
         self.fields = ()
         self.dims = dims
+        self.metric: Metric = metric
         self.filters = _checked_filters(filters)
 
     @property
@@ -172,7 +180,8 @@ class VectorIndex(Index):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What makes two definitions different. Filters are looked up in the documents and may change freely."""
+        """What makes two definitions different. Filters are looked up in the documents, vectors are kept as they were
+        given: filters and metric may change freely."""
         return {"kind": self.kind, "dims": self.dims}
 
 

@@ -228,7 +228,7 @@ class Catalog:
         for codec in self.tables.values():
             for index in codec.vectors:
                 assert isinstance(index.index, VectorIndex)
-                store.create((index.number, GENERATION), index.index.dims, "cosine")
+                store.create((index.number, GENERATION), index.index.dims, index.index.metric)
                 await _load_index(snapshot, codec, index, store, self._limits.scan_page)
 
 
@@ -264,7 +264,9 @@ def _index_rows(
         for index in indexes
         if index.index.kind == "range"
     ]
-    texts = [TextWrite(index.number, index.text(document)) for index in indexes if index.index.kind == "text"]
+    texts = [
+        TextWrite(i.number, (entry := i.text(document)) and entry.tokens) for i in indexes if i.index.kind == "text"
+    ]
     return seq, ranges, texts
 
 

@@ -18,8 +18,13 @@ from reflow.ids import parse_id
 from reflow.keys import MISSING, encode_part
 from reflow.limits import Limits
 from reflow.schema import CREATED_FIELD, ID_FIELD, IdOf, Index, TableSpec, TextIndex, VectorIndex
+from reflow.search.metric import Place, Vector, checked
+from reflow.search.sparse import Sparse
 from reflow.search.tokens import tokens
 from reflow.storage.base import sequence_key
+
+GENERATION = 1
+"""The generation of vectors that a table's searches use."""
 
 IdCheck = Callable[[object, str], None]
 """Called with the target of an `Id[...]` annotation and the text found there; raises InvalidId."""
@@ -34,8 +39,54 @@ class Key(NamedTuple):
     ends: tuple[int, ...]
 
 
+class TextEntry:
+    """A document's text in an index, and what filters can ask of the document. Tokens are computed when needed."""
+
+    __slots__ = ("_tokens", "metadata", "source")
+
+    def __init__(self, source: str, metadata: dict[str, Any]) -> None:
+        self.source = source
+        self.metadata = metadata
+        self._tokens: str | None = None
+
+    @property
+    def tokens(self) -> str:
+        """The terms in order, separated by single spaces."""
+        if self._tokens is None:
+            self._tokens = " ".join(tokens(self.source))
+        return self._tokens
+
+    def same(self, other: TextEntry) -> bool:
+        """Whether no search could tell them apart."""
+        return self.source == other.source and same_metadata(self.metadata, other.metadata)
+
+
+def same_metadata(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether filters see no difference: 1 and 1.0 are one number, 1 and True are two values."""
+    if one != other:
+        return False
+    return all((type(value) is bool) is (type(other[name]) is bool) for name, value in one.items())
+
+
+class VectorEntry(NamedTuple):
+    """What a vector index keeps of a document beside its dense vector."""
+
+    space: int
+    sparse: Sparse | None
+    metadata: dict[str, Any]
+
+    def same(self, other: VectorEntry) -> bool:
+        """Whether no search could tell them apart."""
+        return (
+            self.space == other.space and self.sparse == other.sparse and same_metadata(self.metadata, other.metadata)
+        )
+
+
 class IndexCodec:
-    """One index of a table, ready to compute keys and parts from documents."""
+    """One index of a table, ready to compute keys and parts from documents.
+
+    A subclass may decide by each document where its vector belongs (its place never changes) and what goes with it.
+    """
 
     def __init__(self, index: Index, number: int, spec: TableSpec) -> None:
         self.index = index
@@ -58,19 +109,38 @@ class IndexCodec:
             ends.append(len(full))
         return Key(full + tail, tuple(ends))
 
-    def source(self, document: Any) -> Any:
-        """The field that a text index is about."""
-        return self._getters[0](document)
-
-    def text(self, document: Any) -> str | None:
-        """The tokens that a text index holds for a document, None when its field holds no text."""
+    def text(self, document: Any) -> TextEntry | None:
+        """What a text index holds for a document, None when its field holds no text."""
         value = self._getters[0](document)
-        return " ".join(tokens(value)) if isinstance(value, str) else None
+        return TextEntry(value, self.metadata(document)) if isinstance(value, str) else None
 
     def metadata(self, document: Any) -> dict[str, Any]:
         """What filters can ask of a document: the filter fields that it has, by name."""
         found = {name: getter(document) for name, getter in self.filters.items()}
         return {name: comparable(value) for name, value in found.items() if value is not MISSING}
+
+    def place(self, document: Any) -> Place:
+        """The set of vectors that a document's vector belongs to."""
+        return self.number, GENERATION
+
+    def space(self, document: Any) -> int:
+        """The number of the namespace within the place."""
+        return 0
+
+    def sparse(self, document: Any) -> Sparse | None:
+        """The sparse vector that a document holds."""
+        return None
+
+    def checked(self, vector: Any, document: Any) -> Vector:
+        """A dense vector as it may be kept for a document. Raises InvalidValue."""
+        index = self.index
+        if not isinstance(index, VectorIndex):
+            raise InvalidValue(f"{index!r} is no vector index")
+        return checked(vector, index.dims, repr(index), index.metric)
+
+    def entry(self, document: Any) -> VectorEntry:
+        """What the index keeps of a document."""
+        return VectorEntry(self.space(document), self.sparse(document), self.metadata(document))
 
 
 def comparable(value: Any) -> Any:

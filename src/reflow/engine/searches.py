@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 from numpy.typing import ArrayLike
 
 from reflow.database import Hit
-from reflow.engine.catalog import GENERATION
-from reflow.engine.documents import IndexCodec, TableCodec, comparable
+from reflow.engine.documents import IndexCodec, TableCodec, TextEntry, VectorEntry, comparable
 from reflow.errors import DefinitionError, LimitExceeded
 from reflow.schema import TextIndex, VectorIndex
 from reflow.search import bm25
 from reflow.search.filters import Filter, equals
-from reflow.search.metric import Place, VectorQuery, checked, score
+from reflow.search.metric import Metric, Place, VectorQuery, found_score
 from reflow.search.tokens import query_terms
 from reflow.storage.base import TextTerm
 
@@ -29,20 +29,52 @@ async def nearest(
     """The documents with the most similar vectors. The whole index joins the read set."""
     codec, found = tx.host.catalog.index(index)
     _check_limit(limit, tx.host.limits.nearest, "limits.nearest")
-    wanted = _wanted(found, filters)
-    query = checked(vector, index.dims, repr(index))
-    place = (found.number, GENERATION)
-    tx.reads.whole.add(found.number)
-    own = _own_writes(tx, codec, place)
-    asked = VectorQuery(limit + len(own), query, filter=wanted)
+    query = VectorQuery(limit, found.checked(vector, None), filter=_wanted(found, filters))
+    return await _load(tx, codec, await best_vectors(tx, codec, found, found.place(None), query))
+
+
+async def best_vectors(
+    tx: EngineTransaction, codec: TableCodec, index: IndexCodec, place: Place, query: VectorQuery
+) -> list[tuple[float, int]]:
+    """(score, sequence number) of the best documents of a namespace, own writes included; it joins the read set."""
+    tx.reads.whole.add(index.number)
+    own = _own_entries(tx, codec, index, place)
+    asked = replace(query, limit=query.limit + len(own))
     hits = await tx.wait(tx.host.vectors.search(place, asked, tx.snapshot.ts))
-    ranked = [(score, seq) for score, seq in hits if seq not in own]
-    for seq, write in own.items():
-        here = tx.stored_vector(found, seq)
-        if here is not None and _passes(tx, found, place, seq, write, wanted):
-            ranked.append((score("cosine", here, query), seq))
+    metric = tx.host.vectors.metric(place)
+    ranked = [hit for hit in hits if hit[1] not in own]
+    for seq, entry in own.items():
+        value = _own_score(tx, metric, place, seq, entry, query)
+        if value is not None:
+            ranked.append((value, seq))
     ranked.sort(key=lambda hit: (-hit[0], hit[1]))
-    return await _load(tx, codec, ranked[:limit])
+    return ranked[: query.limit]
+
+
+def _own_entries(
+    tx: EngineTransaction, codec: TableCodec, index: IndexCodec, place: Place
+) -> dict[int, VectorEntry | None]:
+    """What this transaction may have changed in a place; None where it has removed the document."""
+    own: dict[int, VectorEntry | None] = {}
+    for (number, seq), write in tx.pending.items():
+        if number == codec.number and index.place(write.former if write.raw is None else write.document) == place:
+            own[seq] = None if write.raw is None else index.entry(write.document)
+    for (where, seq), vector in tx.pending_vectors.items():
+        if where == place and seq not in own:
+            own[seq] = index.entry(vector.document)
+    return own
+
+
+def _own_score(
+    tx: EngineTransaction, metric: Metric, place: Place, seq: int, entry: VectorEntry | None, query: VectorQuery
+) -> float | None:
+    """The score of a document that this transaction may have changed; None where the search does not find it."""
+    if entry is None or entry.space != query.space:
+        return None
+    if query.filter is not None and not query.filter.matches(entry.metadata):
+        return None
+    vector = tx.vector_at(place, seq, entry.space)
+    return found_score(metric, vector, entry.sparse, query)
 
 
 async def search_text(
@@ -61,10 +93,10 @@ async def search_text(
     if own:
         stats = await tx.wait(tx.snapshot.text_stats(found.number, terms))
         for seq, write in own.items():
-            words = None if write.raw is None else found.text(write.document)
-            counts = _frequencies(words, terms)
-            if any(counts) and words and (wanted is None or wanted.matches(found.metadata(write.document))):
-                ranked.append((bm25.score(counts, words.count(" ") + 1, stats), seq))
+            entry = None if write.raw is None else found.text(write.document)
+            counts = _frequencies(entry, terms)
+            if entry is not None and any(counts) and (wanted is None or wanted.matches(entry.metadata)):
+                ranked.append((bm25.score(counts, entry.tokens.count(" ") + 1, stats), seq))
     ranked += await _stored_hits(tx, codec, found, terms, limit, wanted, own)
     ranked.sort(key=lambda hit: (-hit[0], -hit[1]))
     return await _load(tx, codec, ranked[:limit])
@@ -114,32 +146,11 @@ def _wanted(index: IndexCodec, filters: Mapping[str, Any]) -> Filter | None:
     return equals(conditions)
 
 
-def _own_writes(tx: EngineTransaction, codec: TableCodec, place: Place) -> dict[int, Pending | None]:
-    """Documents whose vector or metadata this transaction may have changed."""
-    own: dict[int, Pending | None] = {seq: w for (number, seq), w in tx.pending.items() if number == codec.number}
-    for where, seq in tx.pending_vectors:
-        if where == place:
-            own.setdefault(seq, None)
-    return own
-
-
-def _passes(
-    tx: EngineTransaction, index: IndexCodec, place: Place, seq: int, write: Pending | None, wanted: Filter | None
-) -> bool:
-    if write is not None and write.raw is None:
-        return False
-    if wanted is None:
-        return True
-    return wanted.matches(
-        index.metadata(write.document) if write is not None else tx.pending_vectors[place, seq].metadata
-    )
-
-
-def _frequencies(words: str | None, terms: list[TextTerm]) -> list[int]:
+def _frequencies(entry: TextEntry | None, terms: list[TextTerm]) -> list[int]:
     """How often each query term occurs among a document's tokens."""
-    if not words:
+    if entry is None or not entry.tokens:
         return [0] * len(terms)
-    counts = Counter(words.split(" "))
+    counts = Counter(entry.tokens.split(" "))
     return [
         sum(n for word, n in counts.items() if word.startswith(term.term)) if term.prefix else counts[term.term]
         for term in terms

@@ -13,15 +13,15 @@ from numpy.typing import ArrayLike, NDArray
 
 from reflow.database import Hit, Page, PaginationOptions, RangeRequest, Vectors
 from reflow.engine import pagination, searches
-from reflow.engine.catalog import GENERATION, Catalog
-from reflow.engine.documents import IndexCodec, Key, TableCodec, document_id
+from reflow.engine.catalog import Catalog
+from reflow.engine.documents import GENERATION, IndexCodec, Key, TableCodec, VectorEntry, document_id
 from reflow.engine.reads import ReadSet
 from reflow.engine.scan import KeyRange, Scan, resolve
-from reflow.engine.write_log import Touched
+from reflow.engine.write_log import TextChange, Touched
 from reflow.errors import ContextFinished, DefinitionError, DocumentNotFound, LimitExceeded, StorageError
 from reflow.limits import Limits
 from reflow.schema import Index, TableSpec, TextIndex, VectorIndex
-from reflow.search.metric import Place, Vector, VectorChange, checked
+from reflow.search.metric import Place, Vector, VectorChange
 from reflow.search.vector import VectorStore
 from reflow.storage.base import Batch, IndexWrite, Request, Snapshot, TextWrite, VectorWrite, Write
 
@@ -54,12 +54,12 @@ class Pending(msgspec.Struct, frozen=True, gc=False):
 
 
 class PendingVector(msgspec.Struct, frozen=True, gc=False):
-    """The buffered vector of one document, None for a removal. `metadata` holds unless the document changes too."""
+    """The buffered vector of a document, None for a removal. `document` holds unless it is among the pending ones."""
 
     index: IndexCodec
     table: int
     vector: Vector | None
-    metadata: Mapping[str, Any]
+    document: Any
 
 
 Mark = tuple[dict[tuple[int, int], Pending], dict[tuple[Place, int], PendingVector]]
@@ -216,15 +216,13 @@ class EngineTransaction:
         """A document's vector, own writes included."""
         self.check_open()
         _, found, seq = self._vector_place(index, id)
-        self.reads.whole.add(found.number)
-        return self.stored_vector(found, seq)
+        return self.vector_at((found.number, GENERATION), seq)
 
-    def stored_vector(self, index: IndexCodec, seq: int) -> NDArray[np.float32] | None:
-        """The vector of a document by sequence number, own writes included."""
-        place = (index.number, GENERATION)
-        if (place, seq) in self.pending_vectors:
-            return self.pending_vectors[place, seq].vector
-        return self.host.vectors.vector(place, seq, self.snapshot.ts)
+    def vector_at(self, place: Place, seq: int, space: int = 0) -> Vector | None:
+        """The dense vector of a document, own writes included. It joins the read set."""
+        self.reads.points.add((place[0], seq))
+        own = self.pending_vectors.get((place, seq))
+        return self.host.vectors.vector(place, seq, self.snapshot.ts, space) if own is None else own.vector
 
     def normalize_id(self, spec: TableSpec, text: str) -> str | None:
         """`text` when it is an id of the table."""
@@ -264,6 +262,8 @@ class EngineTransaction:
                 f"one mutation wrote more than limits.documents_written = {limits.documents_written} documents or "
                 f"limits.bytes_written = {limits.bytes_written} bytes; split the work into several mutations"
             )
+        for index in found.codec.vectors:
+            self.reads.points.add((index.number, found.seq))  # its vector goes along, as it is now
         self.pending[key] = found
         self.version += 1
 
@@ -314,16 +314,13 @@ class EngineTransaction:
         for id in ids:
             codec, seq, raw = await self._existing(id, "delete")
             self._change(codec, seq, raw, None)
-            for index in codec.vectors:
-                if self.stored_vector(index, seq) is not None:
-                    self.pending_vectors[(index.number, GENERATION), seq] = PendingVector(index, codec.number, None, {})
 
     async def set_vector(self, index: VectorIndex, id: str, vector: Any) -> None:
         """Buffers a document's vector; None removes it. Raises DocumentNotFound."""
         self._check_writable()
         codec, found, seq = self._vector_place(index, id)
         self.reads.points.add((codec.number, seq))
-        if vector is None and self.stored_vector(found, seq) is None:
+        if vector is None and self.vector_at((found.number, GENERATION), seq) is None:
             return
         _, _, raw = await self._existing(id, "set the vector of")
         self._set_vector(index, codec, seq, vector, codec.decode(raw))
@@ -339,10 +336,9 @@ class EngineTransaction:
         owner, found = self.host.catalog.index(index)
         if owner is not codec or not isinstance(index, VectorIndex):
             raise DefinitionError(f"{index!r} is no vector index of table {codec.name!r}")
-        value = None if vector is None else checked(vector, index.dims, repr(index))
-        self.pending_vectors[(found.number, GENERATION), seq] = PendingVector(
-            found, codec.number, value, found.metadata(document)
-        )
+        value = None if vector is None else found.checked(vector, document)
+        place = found.place(document)
+        self.pending_vectors[place, seq] = PendingVector(found, codec.number, value, document)
         self.version += 1
 
     # Nesting
@@ -369,31 +365,33 @@ class EngineTransaction:
         for write in self.pending.values():
             if write.raw is not None or write.before is not None:
                 found.add_document(write)
-        for codec in {write.codec.number: write.codec for write in self.pending.values()}.values():
-            for index in codec.vectors:
-                self._refilter(codec, index, found)
-        for (place, seq), vector in self.pending_vectors.items():
-            write = self.pending.get((vector.table, seq))
-            changed = write is not None and write.raw is not None
-            metadata = vector.index.metadata(write.document) if write is not None and changed else vector.metadata
-            found.add_vector(VectorChange(place, seq, vector.vector, metadata=metadata))
-            found.touched.points.add((vector.table, seq))
+                for index in write.codec.vectors:
+                    self._add_vector(found, index, write)
+        for (place, seq), own in self.pending_vectors.items():
+            if (own.table, seq) not in self.pending:
+                found.add_vector(place, seq, own.index.entry(own.document), own.vector, dense=True)
         return found
 
-    def _refilter(self, codec: TableCodec, index: IndexCodec, found: Effects) -> None:
-        """A document whose filter fields change takes its vector along, under the new values."""
-        if not index.filters:
+    def _add_vector(self, found: Effects, index: IndexCodec, write: Pending) -> None:
+        """A document takes its vector along: it ends with it, and stands under its present metadata."""
+        place = index.place(write.former if write.raw is None else write.document)
+        own = self.pending_vectors.get((place, write.seq))
+        if own is None and write.before is None:
+            entry = index.entry(write.document)
+            if entry.sparse is not None:
+                found.add_vector(place, write.seq, entry, None, dense=False)
             return
-        for write in self.pending.values():
-            place = (index.number, GENERATION)
-            same = (place, write.seq) in self.pending_vectors
-            if write.codec is not codec or write.raw is None or write.before is None or same:
-                continue
-            metadata = index.metadata(write.document)
-            vector = self.host.vectors.vector(place, write.seq, self.snapshot.ts)
-            if vector is not None and metadata != index.metadata(write.former):
-                found.changes.append(VectorChange(place, write.seq, vector, metadata=metadata))
-                found.touched.searches.add(index.number)
+        before = None if write.before is None else index.entry(write.former)
+        after = None if write.raw is None else index.entry(write.document)
+        if own is None and before is not None and after is not None and before.same(after):
+            return
+        stored = before and self.host.vectors.vector(place, write.seq, self.snapshot.ts, before.space)
+        was_there = before is not None and (stored is not None or before.sparse is not None)
+        vector = own.vector if own is not None else stored
+        if after is not None and (vector is not None or after.sparse is not None):
+            found.add_vector(place, write.seq, after, vector, dense=own is not None)
+        elif was_there and before is not None:
+            found.add_vector(place, write.seq, before._replace(sparse=None), None, dense=stored is not None)
 
 
 @dataclass(slots=True)
@@ -417,16 +415,25 @@ class Effects:
                 rows.append(IndexWrite(index.number, before and before.full, after and after.full))
         texts: list[TextWrite] = []
         for index in codec.texts:
-            was = None if write.before is None else index.source(write.former)
-            now = None if write.raw is None else index.source(write.document)
+            was = None if write.before is None else index.text(write.former)
+            now = None if write.raw is None else index.text(write.document)
             self.touched.searches.add(index.number)
-            if was != now:
-                texts.append(TextWrite(index.number, None if write.raw is None else index.text(write.document)))
+            if was is now or (was is not None and now is not None and was.same(now)):
+                continue
+            self.touched.texts[index.number].append(TextChange(was, now))
+            if (was and was.source) != (now and now.source):
+                texts.append(TextWrite(index.number, now and now.tokens))
         self.batch.writes.append(Write(codec.number, write.seq, write.raw, write.before, rows, texts))
 
-    def add_vector(self, change: VectorChange) -> None:
-        """Adds one vector's change."""
-        raw = None if change.vector is None else change.vector.astype("<f4").tobytes()
-        self.batch.vectors.append(VectorWrite(*change.place, change.seq, raw))
+    def add_vector(self, place: Place, seq: int, entry: VectorEntry, vector: Vector | None, *, dense: bool) -> None:
+        """Adds the vectors of one document; without any they end. `dense`: the dense one is written or removed."""
+        change = VectorChange(place, seq, vector, entry.sparse, entry.space, entry.metadata)
+        if dense:
+            raw = None if vector is None else vector.astype("<f4").tobytes()
+            self.batch.vectors.append(VectorWrite(*place, seq, raw))
+        else:
+            self.batch.described.append((*place, seq))
         self.changes.append(change)
-        self.touched.searches.add(change.place[0])
+        self.touched.vectors.append(change)
+        self.touched.points.add((place[0], seq))
+        self.touched.searches.add(place[0])

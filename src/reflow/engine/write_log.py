@@ -8,18 +8,29 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from reflow.engine.documents import Key
+from reflow.engine.documents import Key, TextEntry
 from reflow.engine.reads import ReadSet
+from reflow.search.metric import VectorChange
 from reflow.storage.base import sequence_key
+
+
+class TextChange(NamedTuple):
+    """What one document has in a text index before and after a commit, None for nothing."""
+
+    before: TextEntry | None
+    after: TextEntry | None
 
 
 @dataclass(slots=True)
 class Touched:
-    """What one commit touched: documents, their keys before and after in each index, and search indexes."""
+    """What one commit touched: documents, their keys before and after in each index, their vectors and texts."""
 
     points: set[tuple[int, int]] = field(default_factory=set[tuple[int, int]])
     keys: dict[int, list[Key]] = field(default_factory=lambda: defaultdict(list))
     """By index number. The number of a table stands for its order of creation."""
+    vectors: list[VectorChange] = field(default_factory=list[VectorChange])
+    texts: dict[int, list[TextChange]] = field(default_factory=lambda: defaultdict(list))
+    """By index number."""
     searches: set[int] = field(default_factory=set[int])
 
     def add_document(self, table: int, seq: int) -> None:

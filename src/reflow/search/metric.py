@@ -86,3 +86,23 @@ def scores(metric: Metric, rows: NDArray[np.float32], query: Vector) -> NDArray[
 def score(metric: Metric, row: Vector, query: Vector) -> float:
     """`scores` of a single row."""
     return float(scores(metric, row[np.newaxis], query)[0])
+
+
+def sparse_product(one: Sparse, other: Sparse) -> float | None:
+    """The dot product of two sparse vectors; None where they have no dimension in common."""
+    _, here, there = np.intersect1d(one.indices, other.indices, assume_unique=True, return_indices=True)
+    if not len(here):
+        return None
+    return float((one.values[here].astype(np.float64) * other.values[there].astype(np.float64)).sum())
+
+
+def found_score(metric: Metric, vector: Vector | None, sparse: Sparse | None, query: VectorQuery) -> float | None:
+    """The score of a row for a search, None where the search does not find it, whatever the filter says.
+
+    A dense search looks at rows with a dense vector, and adds the product of the sparse ones where both sides have
+    one; a search by a sparse vector alone finds what shares a dimension with it.
+    """
+    product = None if query.sparse is None or sparse is None else sparse_product(sparse, query.sparse)
+    if query.vector is None:
+        return product
+    return None if vector is None else score(metric, vector, query.vector) + (product or 0.0)

@@ -109,6 +109,9 @@ class Batch:
     ts: int
     writes: list[Write] = field(default_factory=list[Write])
     vectors: list[VectorWrite] = field(default_factory=list[VectorWrite])
+    described: list[tuple[int, int, int]] = field(default_factory=list[tuple[int, int, int]])
+    """(index, generation, sequence number) of documents whose metadata, sparse vector or namespace changed in a vector
+    index while their dense vector stayed. They are in the documents, so there is nothing to write for them."""
     request: Request | None = None
 
 
