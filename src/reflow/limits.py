@@ -89,9 +89,34 @@ class Limits:
     """Values of one sparse vector. Of the process."""
     scan_inline_rows: int = 20_000
     """Vectors that are scanned on the event loop; larger scans run in a thread."""
+    vector_tail_bytes: int = 32 << 20
+    """Vectors that were added last and are not in order yet, per index, at least; beyond it, and beyond half of those
+    that are, a thread puts them in order."""
 
     vacuum_rows: int = 500
     """Vectors of a generation that one transaction removes."""
+
+    # Free-standing vector indexes
+    vector_indexes: int = 1000
+    """Free-standing vector indexes of one application."""
+    namespaces_per_index: int = 100_000
+    """Namespaces of one free-standing vector index."""
+    record_id_length: int = 512
+    """Characters of a record's id, and of a namespace's name. Of the process."""
+    records_per_upsert: int = 1000
+    """Records, or ids, of one request of a Pinecone client."""
+    records_per_batch: int = 500
+    """Records that one transaction changes, or removes, where an action's or the server's call concerns many."""
+    records_per_query: int = 10_000
+    """Largest `top_k` of a query."""
+    records_per_page: int = 10_000
+    """Largest `limit` of a page of records."""
+    records_per_page_default: int = 100
+    """`limit` of a page of records where none is given."""
+    ids_per_page: int = 100
+    """Largest `limit` of a page of ids or namespaces."""
+    records_per_turn: int = 250
+    """Records that are read or written before the event loop gets a turn."""
 
     # Texts and embeddings
     cached_tokenizations: int = 512
@@ -193,6 +218,10 @@ class Limits:
     """Size of one websocket message from a client."""
     body_bytes: int = 17 << 20
     """Size of an HTTP request's body."""
+    pinecone_body_bytes: int = 2 << 20
+    """Size of the body of a Pinecone client's request."""
+    texts_per_request: int = 96
+    """Texts that one request of a Pinecone client has embedded."""
     queries_per_socket: int = 4096
     """Live queries of one connection."""
     mutations_per_socket: int = 1000

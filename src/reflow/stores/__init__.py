@@ -1,0 +1,1 @@
+"""Vector stores outside of this process, with the face of `reflow.vectors`: used from actions only."""
