@@ -33,8 +33,9 @@ format: $(VENV)/.ready-dev ## put the code into shape
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/.ready-dev ## measure; writes benchmarks/results.md and benchmarks/results.json
+bench: $(VENV)/.ready-dev ## measure; writes benchmarks/results.md (vector search: .venv/bin/python -m benchmarks.vectors)
 	$(BIN)/python -m benchmarks $(ARGS)
+	@echo "vector search beside other engines, about half an hour: $(BIN)/python -m benchmarks.vectors"
 
 lock: ## renew the two lock files after a change of pyproject.toml (needs uv)
 	uv lock --no-managed-python

@@ -208,7 +208,7 @@ def _table(figures: Figures, workload: str, columns: Sequence[Column]) -> str:
 def conditions(figures: Figures, rounds: int) -> list[str]:
     """What the reader needs to judge the figures: when, on what, how busy it was."""
     return [
-        f"{time.strftime('%Y-%m-%d %H:%M')}, {os.cpu_count()} cores ({_processor()}), Python "
+        f"{time.strftime('%Y-%m-%d %H:%M')}, {os.cpu_count()} cores ({processor()}), Python "
         f"{platform.python_version()}; servers and load client share them. Median of {rounds} round(s), in which "
         "every workload visits the servers in turn; ratios are taken inside a round.",
         f"Load average (1 min) at the end of a round {figures['round_load_average_1m']:.1f}; cores used by other "
@@ -217,7 +217,7 @@ def conditions(figures: Figures, rounds: int) -> list[str]:
     ]
 
 
-def _processor() -> str:
+def processor() -> str:
     """The processor's name, where the system tells."""
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():

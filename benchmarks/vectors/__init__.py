@@ -1,0 +1,1 @@
+"""Vector search measured: recall, CPU, memory and durability beside four embedded engines, on the same data."""
