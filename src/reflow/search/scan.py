@@ -1,0 +1,312 @@
+"""An exact scan of vectors through codes of one byte per number.
+
+A row x is kept as int8 codes c and a scale, so that c * scale is nearly x; the length of the difference is known for
+each row, and for the query alike. By Cauchy and Schwarz the score that the codes give is then off by no more than a
+bound. Rows whose upper bound stays below the k-th best lower bound can't be among the k best; the others, commonly a
+hundred, are compared in double precision by `metric.scores`. So the result equals that of comparing every row.
+
+Scalar quantization with re-ranking: Jegou et al., "Searching in one billion vectors: re-rank with source coding",
+2011; here the bound makes it exact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+import simsimd
+from numpy.typing import NDArray
+
+from reflow.search.metric import Metric, Vector, scores
+
+Codes = NDArray[np.int8]
+"""Shape (rows, dims)."""
+
+Bounds = NDArray[np.float64]
+"""Shape (3, rows), with Euclidean distance (4, rows): scale, length of what the codes miss, a bound of the length of
+vector and codes, and the squared length. With cosine similarity in units of the vector's length."""
+
+Wanted = NDArray[np.bool_] | NDArray[np.intp] | None
+"""Which rows are wanted: a mask, row numbers, or None for all."""
+
+_TOP = 127
+_ROUNDING = 2.0**-21
+"""Share of a row's length that covers what float32 rounds off when a row is coded."""
+_SLACK = 1e-6
+"""Share of a row's length that covers the rounding of its scale and bounds, and of `metric.scores` itself."""
+_SQUARE_SLACK = 1e-9
+"""The same for the query's squared length."""
+_SUM_SLACK = 1e-12
+
+_BLOCK_BYTES = 4 << 20
+_BLOCK_ROWS = 16_384
+_GATHER_BYTES = 1 << 20
+_GATHER_SHARE = 8
+"""Where less than one row in so many passes, the rows are gathered and not scanned in place."""
+_EXACT_BYTES = 1 << 20
+_FEW_ROWS = 32
+"""So few rows are compared at once, without their codes."""
+
+
+def bounds_kept(metric: Metric) -> int:
+    """How many bounds are kept per row."""
+    return 4 if metric == "euclidean" else 3
+
+
+def coded(metric: Metric, rows: NDArray[np.float32]) -> tuple[Codes, Bounds]:
+    """The codes and bounds of vectors, shape (rows, dims)."""
+    bounds = np.zeros((bounds_kept(metric), len(rows)))
+    if not rows.size:
+        return np.empty(rows.shape, dtype=np.int8), bounds
+    largest = np.maximum(rows.max(axis=1), -rows.min(axis=1))
+    divisors: NDArray[np.float32] = np.where(largest > 0, largest, 1).astype(np.float32)
+    steps = np.divide(rows, divisors[:, np.newaxis], dtype=np.float32)
+    steps *= np.float32(_TOP)
+    missed = np.rint(steps)
+    codes = missed.astype(np.int8)
+    np.subtract(steps, missed, out=missed)
+    lengths = _lengths(steps)
+    errors = _lengths(missed) + _ROUNDING * lengths
+    unit = largest.astype(np.float64) / _TOP
+    if metric == "cosine":
+        unit = np.divide(1.0, lengths, out=np.zeros_like(lengths), where=lengths > 0)
+    bounds[0], bounds[1], bounds[2] = unit, unit * errors, unit * (lengths + errors)
+    if metric == "euclidean":
+        bounds[3] = (unit * lengths) ** 2
+    return codes, bounds
+
+
+def _lengths(rows: NDArray[np.float32]) -> NDArray[np.float64]:
+    return np.sqrt(np.einsum("ij,ij->i", rows, rows, dtype=np.float64))
+
+
+class Question:
+    """A query as the scan compares it: its codes, and how a row's bounds become those of its score.
+
+    Scores are compared on a scale of their own, `ranked`: in units of the query's length, or without its square.
+    """
+
+    def __init__(self, metric: Metric, query: Vector) -> None:
+        self.metric: Metric = metric
+        self.query = query
+        wide = query.astype(np.float64)
+        largest = float(np.abs(wide).max())
+        steps = wide * (_TOP / largest) if largest > 0 else wide
+        rounded = np.rint(steps)
+        self.codes = rounded.astype(np.int8)
+        length = float(np.sqrt((steps * steps).sum()))
+        norm = float(np.sqrt((wide * wide).sum()))
+        missed = float(np.sqrt(((steps - rounded) ** 2).sum()))
+        self._spread = (missed / length if length > 0 else 0.0) + _SLACK
+        self._weight = 2 * norm if metric == "euclidean" else 1.0
+        self._scale = self._weight / length if length > 0 else 0.0
+        self._square = norm * norm if metric == "euclidean" else 0.0
+        self._unit = norm if metric == "dotproduct" and norm > 0 else 1.0
+
+    def bounds(
+        self, dots: NDArray[np.float64], bounds: Bounds, added: NDArray[np.float64] | None
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Upper and lower bounds of what rows rank as. `dots` is used up; `added` is part of the rows' scores."""
+        dots *= bounds[0]
+        dots *= self._scale
+        reach = bounds[2] * self._spread
+        reach += bounds[1]
+        if self.metric == "euclidean":
+            dots -= bounds[3]
+            reach *= self._weight
+            reach += _SLACK * bounds[3]
+            reach += _SQUARE_SLACK * self._square
+        if added is not None:
+            dots += added / self._unit
+            reach += np.abs(added) * (_SUM_SLACK / self._unit)
+        upper = dots + reach
+        dots -= reach
+        return upper, dots
+
+    def ranked(self, exact: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Scores on the scale of `bounds`."""
+        return exact / self._unit + self._square
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Rows that lie side by side, and which of them are wanted."""
+
+    vectors: NDArray[np.float32]
+    codes: Codes
+    bounds: Bounds
+    seqs: NDArray[np.int64]
+    wanted: Wanted
+    added: NDArray[np.float64] | None = None
+    """By row, what its score has beside the vectors: the product of the sparse ones."""
+
+    @property
+    def count(self) -> int:
+        """How many rows are wanted."""
+        if self.wanted is None:
+            return len(self.seqs)
+        return int(np.count_nonzero(self.wanted)) if self.wanted.dtype == np.bool_ else len(self.wanted)
+
+    def rows(self) -> NDArray[np.intp]:
+        """The wanted rows by number."""
+        if self.wanted is None:
+            return np.arange(len(self.seqs))
+        return np.flatnonzero(self.wanted) if self.wanted.dtype == np.bool_ else cast("NDArray[np.intp]", self.wanted)
+
+
+class _Near:
+    """The rows that may still be among the `limit` best."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._lower = np.empty(0)
+        self._found: list[tuple[int, NDArray[np.intp], NDArray[np.float64]]] = []
+        self.floor = -np.inf
+        """The `limit`-th best lower bound so far."""
+
+    def offer(self, part: int, rows: NDArray[np.intp], upper: NDArray[np.float64], lower: NDArray[np.float64]) -> None:
+        """Takes rows that reach the floor, and raises it."""
+        known = np.concatenate((self._lower, lower))
+        if len(known) > self._limit:
+            known = np.partition(known, len(known) - self._limit)[-self._limit :]
+        self._lower = known
+        if len(known) == self._limit:
+            self.floor = float(known.min())
+        keep = upper >= self.floor
+        self._found.append((part, rows[keep], upper[keep]))
+
+    def best(self) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float64]]:
+        """Parts, rows and upper bounds of what reaches the floor, the highest bound first."""
+        parts = np.concatenate([np.full(len(rows), part) for part, rows, _ in self._found])
+        rows = np.concatenate([rows for _, rows, _ in self._found])
+        upper = np.concatenate([upper for _, _, upper in self._found])
+        keep = np.flatnonzero(upper >= self.floor)
+        order = keep[np.argsort(-upper[keep], kind="stable")]
+        return parts[order], rows[order], upper[order]
+
+
+def best(metric: Metric, query: Vector, parts: Sequence[Part], limit: int) -> list[tuple[float, int]]:
+    """(score, sequence number) of the `limit` best wanted rows: best first, ties by sequence number.
+
+    May run in a thread: numpy and simsimd let others run meanwhile.
+    """
+    parts = [part for part in parts if len(part.seqs)]
+    total = sum(part.count for part in parts)
+    if not total:
+        return []
+    if total <= max(limit, _FEW_ROWS):
+        found = [(place, part.rows()) for place, part in enumerate(parts)]
+        exact = np.concatenate([exact_scores(metric, parts[place], rows, query) for place, rows in found])
+        seqs = np.concatenate([parts[place].seqs[rows] for place, rows in found])
+        return _first(exact, seqs, limit)
+    question = Question(metric, query)
+    near = _Near(limit)
+    for place, part in enumerate(parts):
+        for rows, dots, bounds, added in _blocks(part, question.codes):
+            upper, lower = question.bounds(dots, bounds, added)
+            passing = upper >= near.floor
+            if isinstance(rows, slice):
+                if part.wanted is not None:
+                    passing &= cast("NDArray[np.bool_]", part.wanted[rows])
+                close = np.flatnonzero(passing)
+                numbers = close + rows.start
+            else:
+                close = np.flatnonzero(passing)
+                numbers = rows[close]
+            if len(close):
+                near.offer(place, numbers, upper[close], lower[close])
+    return _compared(question, parts, near, limit)
+
+
+_Block = tuple["slice | NDArray[np.intp]", NDArray[np.float64], Bounds, "NDArray[np.float64] | None"]
+
+
+def _blocks(part: Part, query: Codes) -> Iterator[_Block]:
+    """The products of the query's codes with those of the rows, a block at a time: in place, or gathered."""
+    size, dims = part.codes.shape
+    count = part.count
+    if count == 0:
+        return
+    if count * _GATHER_SHARE < size or (part.wanted is not None and part.wanted.dtype != np.bool_):
+        numbers = part.rows()
+        step = max(_FEW_ROWS, _GATHER_BYTES // dims)
+        space = np.empty((min(step, count), dims), dtype=np.int8)
+        for start in range(0, count, step):
+            rows = numbers[start : start + step]
+            codes = part.codes.take(rows, axis=0, out=space[: len(rows)], mode="clip")
+            added = None if part.added is None else part.added[rows]
+            yield rows, _dots(query, codes), part.bounds[:, rows], added
+        return
+    step = min(_BLOCK_ROWS, max(_FEW_ROWS, _BLOCK_BYTES // dims))
+    for start in range(0, size, step):
+        rows = slice(start, min(start + step, size))
+        if part.wanted is not None and not part.wanted[rows].any():
+            continue
+        added = None if part.added is None else part.added[rows]
+        yield rows, _dots(query, part.codes[rows]), part.bounds[:, rows], added
+
+
+_simsimd_dot = cast("Callable[[Codes, Codes], object]", simsimd.dot)
+
+
+def _dots(query: Codes, rows: Codes) -> NDArray[np.float64]:
+    """The product of the query with each row, computed in int32: no more than 127 * 127 * 20,000."""
+    return np.array(_simsimd_dot(query, rows), dtype=np.float64, copy=None).reshape(len(rows))
+
+
+def _compared(question: Question, parts: Sequence[Part], near: _Near, limit: int) -> list[tuple[float, int]]:
+    """The exact order of what is near: first of the most promising, then of those that still may reach them."""
+    places, rows, upper = near.best()
+    exact = _exact(question, parts, places[:limit], rows[:limit])
+    if len(rows) > limit:
+        floor = question.ranked(exact).min()
+        more = limit + int(np.count_nonzero(upper[limit:] >= floor))
+        exact = np.concatenate((exact, _exact(question, parts, places[limit:more], rows[limit:more])))
+        places, rows = places[:more], rows[:more]
+    seqs = np.empty(len(rows), dtype=np.int64)
+    for place, part in enumerate(parts):
+        here = places == place
+        seqs[here] = part.seqs[rows[here]]
+    return _first(exact, seqs, limit)
+
+
+def _exact(
+    question: Question, parts: Sequence[Part], places: NDArray[np.intp], rows: NDArray[np.intp]
+) -> NDArray[np.float64]:
+    exact = np.empty(len(rows))
+    for place, part in enumerate(parts):
+        here = np.flatnonzero(places == place)
+        if len(here):
+            exact[here] = exact_scores(question.metric, part, rows[here], question.query)
+    return exact
+
+
+def exact_scores(metric: Metric, part: Part, rows: NDArray[np.intp], query: Vector) -> NDArray[np.float64]:
+    """The scores of some rows as `metric.scores` has them, with what is added."""
+    step = max(_FEW_ROWS, _EXACT_BYTES // (8 * max(1, len(query))))
+    exact = np.empty(len(rows))
+    for start in range(0, len(rows), step):
+        some = rows[start : start + step]
+        exact[start : start + step] = scores(metric, part.vectors[some], query)
+    if part.added is not None:
+        exact += part.added[rows]
+    return exact
+
+
+def _first(exact: NDArray[np.float64], seqs: NDArray[np.int64], limit: int) -> list[tuple[float, int]]:
+    order = np.lexsort((seqs, -exact))[:limit]
+    return list(zip(exact[order].tolist(), seqs[order].tolist(), strict=True))
+
+
+def best_added(parts: Sequence[Part], limit: int) -> list[tuple[float, int]]:
+    """Like `best` where the score is only what is added."""
+    exact: list[NDArray[np.float64]] = []
+    seqs: list[NDArray[np.int64]] = []
+    for part in parts:
+        if part.added is not None:
+            rows = part.rows()
+            exact.append(part.added[rows])
+            seqs.append(part.seqs[rows])
+    return _first(np.concatenate(exact), np.concatenate(seqs), limit) if exact else []
