@@ -20,11 +20,13 @@ from .peers import PEERS
 from .places import CACHE
 from .report import LARGE, SMALL, keep
 from .search import FULL, QUICK, Pace, everything, search
+from .upserts import upserts
 from .worker import directory_of
 
 WAYS = ("reflow", "reflow-store", "reflow-graph")
 COMMITS = 20
 STALL_SECONDS = 20.0
+UPSERT_SECONDS = 8.0
 
 
 def child(module: str, *arguments: object) -> Figures:
@@ -77,9 +79,16 @@ def tenants(pace: Pace, peers: list[str]) -> Figures:
         return named("tenants", child("tenants", directory))
 
 
+def upserting(pace: Pace, peers: list[str]) -> Figures:
+    """Many clients of the Pinecone-compatible server."""
+    with tempfile.TemporaryDirectory(dir=CACHE) as directory:
+        return named("upserts", upserts(Path(directory), UPSERT_SECONDS))
+
+
 PARTS: dict[str, Callable[[Pace, list[str]], Figures]] = {
     "bulk": bulk,
     "tenants": tenants,
+    "upserts": upserting,
     "search": searches,
     "standing": standing,
     "million": million,

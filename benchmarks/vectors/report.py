@@ -90,7 +90,7 @@ OTHER_TABLES = (
     (
         "Upserts from 64 clients, one record each, through the Pinecone-compatible server",
         "upserts",
-        ("ops_per_s", "cpu_us", "p50_ms", "p99_ms", "lost"),
+        ("ops_per_s", "cpu_us", "p50_ms", "p99_ms", "client_busy_share", "lost"),
     ),
     (
         "1,000,000 rows: the event loop while four tasks search",
