@@ -112,14 +112,15 @@ def derived(figures: Figures) -> Figures:
             if filtered:
                 found[f"{data}_{way}_filtered_cpu_ms"] = max(filtered)
         for peer in ("chroma", "lance"):
+            names = {case: [f"{data}_{engine}_{case}_10_cpu_ms" for engine in ("reflow", peer)] for case in CASES}
             ratios = {
-                case: figures[f"{data}_reflow_{case}_10_cpu_ms"] / figures[f"{data}_{peer}_{case}_10_cpu_ms"]
-                for case in CASES
-                if {f"{data}_reflow_{case}_10_cpu_ms", f"{data}_{peer}_{case}_10_cpu_ms"} <= figures.keys()
+                case: figures[ours] / figures[theirs]
+                for case, (ours, theirs) in names.items()
+                if ours in figures and theirs in figures
             }
             if ratios:
-                found[f"{data}_reflow_all_of_{peer}"] = ratios["all"]
-                found[f"{data}_reflow_filtered_of_{peer}"] = max(ratios[case] for case in FILTERED)
+                found[f"{data}_reflow_all_of_{peer}"] = ratios.pop("all")
+                found[f"{data}_reflow_filtered_of_{peer}"] = max(ratios.values())
     return found
 
 
