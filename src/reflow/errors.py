@@ -159,6 +159,18 @@ class GenerationMismatch(InvalidValue):
     code = "GenerationMismatch"
 
 
+class VectorIndexExists(ReflowError):
+    """A free-standing vector index is to be made, and there is one of that name."""
+
+    code = "VectorIndexExists"
+
+
+class VectorIndexProtected(ReflowError):
+    """A free-standing vector index can't be deleted: it is protected, or the application declares it."""
+
+    code = "VectorIndexProtected"
+
+
 class MissingExtra(ReflowError, ImportError):
     """An optional dependency is not installed; the message says which extra brings it."""
 

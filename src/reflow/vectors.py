@@ -205,3 +205,17 @@ class Store(Protocol):
     def index(self, name: str) -> Index:
         """The index of that name. Whether it exists shows when it is used."""
         ...
+
+
+class IndexInfo(Object):
+    """A free-standing index as it was made. `created` is in milliseconds since 1970."""
+
+    name: str
+    dims: int | None
+    """Numbers of a vector; None: sparse."""
+    metric: Metric
+    deletion_protection: bool
+    tags: dict[str, str]
+    about: dict[str, Any]
+    """What else a Pinecone client said of it: cloud, region, schema, embedding."""
+    created: float

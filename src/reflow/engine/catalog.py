@@ -10,12 +10,14 @@ from typing import Any, cast
 import msgspec
 import numpy as np
 
-from reflow.engine.documents import IndexCodec, TableCodec, parse_for, target_name
+from reflow.engine.documents import IndexCodec, TableCodec, VectorEntry, parse_for, target_name
+from reflow.engine.record_tables import INDEXES, RecordVectorsCodec, codec_type
 from reflow.errors import DefinitionError, InvalidId, InvalidValue, NoVectorIndex, SchemaError
 from reflow.ids import is_id, parse_id
+from reflow.keys import encode_part
 from reflow.limits import Limits
 from reflow.schema import Index, TableSpec, VectorIndex
-from reflow.search.metric import VectorChange
+from reflow.search.metric import Metric, Place, VectorChange
 from reflow.search.vector import VectorStore
 from reflow.storage.base import TOP, IndexWrite, Snapshot, Storage, TextWrite
 
@@ -175,7 +177,8 @@ class Catalog:
                 table.indexes[name] = StoredIndex(stored.next_index, index.settings)
                 stored.next_index += 1
                 fresh.add(name)
-        codec = TableCodec(spec, table.number, {name: i.number for name, i in table.indexes.items()}, self._limits)
+        numbers = {name: i.number for name, i in table.indexes.items()}
+        codec = codec_type(spec)(spec, table.number, numbers, self._limits)
         build = [codec.by_name[name] for name in fresh]
         return Change(codec, reshaped and not create, create, build, drop, resized)
 
@@ -227,24 +230,54 @@ class Catalog:
         """Brings the stored vectors into memory."""
         for codec in self.tables.values():
             for index in codec.vectors:
-                assert isinstance(index.index, VectorIndex)
-                store.create((index.number, GENERATION), index.index.dims, index.index.metric)
-                await _load_index(snapshot, codec, index, store, self._limits.scan_page)
+                for place, dims, metric in await self._places(snapshot, index):
+                    store.create(place, dims, metric)
+                    load = _load_place if dims else _load_sparse
+                    await load(snapshot, codec, index, place, store, self._limits.scan_page)
+
+    async def _places(self, snapshot: Snapshot, index: IndexCodec) -> list[tuple[Place, int, Metric]]:
+        """The sets of vectors under an index, each with its dims (0: sparse vectors only) and metric."""
+        if isinstance(index, RecordVectorsCodec):
+            rows = pages(snapshot, self.codec(INDEXES).number, self._limits.scan_page)
+            found = [self.codec(INDEXES).decode(raw) async for page in rows for _, raw in page]
+            return [((index.number, row.number), row.dims, row.metric) for row in found]
+        assert isinstance(index.index, VectorIndex)
+        return [((index.number, GENERATION), index.index.dims, index.index.metric)]
 
 
-async def _load_index(snapshot: Snapshot, codec: TableCodec, index: IndexCodec, store: VectorStore, page: int) -> None:
+async def _load_place(
+    snapshot: Snapshot, codec: TableCodec, index: IndexCodec, place: Place, store: VectorStore, page: int
+) -> None:
+    """Loads dense vectors, with what their documents say of them."""
     after = 0
-    place = (index.number, GENERATION)
+    described = bool(index.filters) or isinstance(index, RecordVectorsCodec)
     while rows := await snapshot.vectors(*place, after=after, limit=page):
         after = rows[-1][0]
         documents: Sequence[bytes | None] = [None] * len(rows)
-        if index.filters:
+        if described:
             documents = await snapshot.get_many(codec.number, [seq for seq, _ in rows])
         changes: list[VectorChange] = []
         for (seq, raw), value in zip(rows, documents, strict=True):
-            metadata = index.metadata(codec.decode(value)) if value is not None else {}
-            changes.append(VectorChange(place, seq, np.frombuffer(raw, dtype="<f4"), metadata=metadata))
+            vector = np.frombuffer(raw, dtype="<f4")
+            about = _PLAIN if value is None else index.entry(codec.decode(value))
+            changes.append(VectorChange(place, seq, vector, about.sparse, about.space, about.metadata))
         store.apply(snapshot.ts, changes)
+
+
+async def _load_sparse(
+    snapshot: Snapshot, codec: TableCodec, index: IndexCodec, place: Place, store: VectorStore, page: int
+) -> None:
+    """Loads the records of a sparse index: all there is of them is in their documents."""
+    by_key, lower = codec.ranges[0].number, encode_part(place[1])
+    upper = lower + TOP
+    while rows := await snapshot.scan(codec.number, by_key, lower, upper, limit=page):
+        lower = rows[-1].key + b"\x00"
+        found = [(row.seq, index.entry(codec.decode(row.value))) for row in rows]
+        changes = [VectorChange(place, seq, None, about.sparse, about.space, about.metadata) for seq, about in found]
+        store.apply(snapshot.ts, changes)
+
+
+_PLAIN = VectorEntry(0, None, {})
 
 
 async def pages(snapshot: Snapshot, table: int, size: int) -> AsyncGenerator[list[tuple[int, bytes]], None]:

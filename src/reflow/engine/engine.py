@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from typing import Any, Protocol, TypeVar
 
 from reflow.context import Identity
+from reflow.engine import record_tables
 from reflow.engine.cache import Entry, QueryCache
 from reflow.engine.catalog import Catalog, Progress
 from reflow.engine.commit import Clock, Committer, Step
@@ -24,6 +25,7 @@ from reflow.engine.transaction import Effects, EngineTransaction
 from reflow.engine.write_log import Commit, Touched
 from reflow.errors import FunctionNotFound, InvalidArguments, InvalidValue, OutOfRetention, ReflowError, StorageError
 from reflow.functions import Function
+from reflow.generations import Generation
 from reflow.ids import encode_id
 from reflow.limits import DEFAULT, Limits
 from reflow.schema import TableSpec, spec_of
@@ -69,7 +71,7 @@ class Engine:
         self.environment = environment
         self.limits = limits
         self.log_errors = log_errors
-        self.catalog = Catalog([*tables, spec_of(Scheduled)], limits)
+        self.catalog = Catalog([*tables, spec_of(Scheduled), spec_of(Generation), *record_tables.TABLES], limits)
         self.vectors = VectorStore(limits)
         self.watchdog = Watchdog(limits)
         self._written: list[bytes] = []

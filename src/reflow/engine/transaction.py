@@ -16,6 +16,7 @@ from reflow.engine import pagination, searches
 from reflow.engine.catalog import Catalog
 from reflow.engine.documents import GENERATION, IndexCodec, Key, TableCodec, VectorEntry, document_id
 from reflow.engine.reads import ReadSet
+from reflow.engine.record_tables import RecordKeys
 from reflow.engine.scan import KeyRange, Scan, resolve
 from reflow.engine.write_log import TextChange, Touched
 from reflow.errors import ContextFinished, DefinitionError, DocumentNotFound, LimitExceeded, StorageError
@@ -77,6 +78,7 @@ class EngineTransaction:
         self.pending: dict[tuple[int, int], Pending] = {}
         self.pending_vectors: dict[tuple[Place, int], PendingVector] = {}
         """By (place, sequence number)."""
+        self.record_keys = RecordKeys()
         self.version = 0
         """Grows with every write, so that scans notice."""
         self.waiting = 0
@@ -244,7 +246,8 @@ class EngineTransaction:
         finally:
             self._system -= 1
 
-    def _put(self, found: Pending) -> None:
+    def put(self, found: Pending) -> None:
+        """Buffers the state of a document, whole. Raises LimitExceeded."""
         if found.codec.name[0] == "_" and not self._system:
             raise DefinitionError(f"table {found.codec.name!r} is reflow's own: it can be read, not written")
         key = (found.codec.number, found.seq)
@@ -276,7 +279,7 @@ class EngineTransaction:
         for document, given in zip(documents, vectors, strict=True):
             id, seq = self.host.new_id(codec.number)
             raw, copy = codec.new(document, id, (seq >> 12) / 1000, check)
-            self._put(Pending(codec, seq, raw, copy, codec.keys_of(copy, seq), None, None, ()))
+            self.put(Pending(codec, seq, raw, copy, codec.keys_of(copy, seq), None, None, ()))
             for index, vector in (given or {}).items():
                 self._set_vector(index, codec, seq, vector, copy)
             ids.append(id)
@@ -294,10 +297,10 @@ class EngineTransaction:
         raw, copy = after if after is not None else (None, None)
         keys = () if raw is None else codec.keys_of(copy, seq)
         if (codec.number, seq) in self.pending:
-            self._put(Pending(codec, seq, raw, copy, keys, None, None, ()))
+            self.put(Pending(codec, seq, raw, copy, keys, None, None, ()))
             return
         former = codec.decode(before)
-        self._put(Pending(codec, seq, raw, copy, keys, before, former, codec.keys_of(former, seq)))
+        self.put(Pending(codec, seq, raw, copy, keys, before, former, codec.keys_of(former, seq)))
 
     async def patch(self, id: str, changes: Mapping[str, Any]) -> None:
         """Buffers changed fields. Raises DocumentNotFound."""
@@ -337,8 +340,13 @@ class EngineTransaction:
         if owner is not codec or not isinstance(index, VectorIndex):
             raise DefinitionError(f"{index!r} is no vector index of table {codec.name!r}")
         value = None if vector is None else found.checked(vector, document)
-        place = found.place(document)
-        self.pending_vectors[place, seq] = PendingVector(found, codec.number, value, document)
+        self.put_vector(found, codec, seq, found.place(document), value, document)
+
+    def put_vector(
+        self, index: IndexCodec, codec: TableCodec, seq: int, place: Place, vector: Vector | None, document: Any
+    ) -> None:
+        """Buffers a checked vector of a document, None for its removal."""
+        self.pending_vectors[place, seq] = PendingVector(index, codec.number, vector, document)
         self.version += 1
 
     # Nesting

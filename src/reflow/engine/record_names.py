@@ -1,0 +1,111 @@
+"""Names of free-standing indexes and their namespaces, and the numbers under which their records are."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from reflow.database import Bound, RangeRequest
+from reflow.engine.record_tables import INDEXES, NAMESPACES, PURGES, NamespaceRow, PurgeRow, VectorIndexRow
+from reflow.engine.transaction import EngineTransaction
+from reflow.errors import LimitExceeded, NoVectorIndex
+from reflow.schema import Table, TableSpec
+
+_ABOVE_ASCII = "\x80"
+
+
+def new_number(tx: EngineTransaction) -> int:
+    """A number that was never given to an index or namespace, and never will be again.
+
+    It is the microsecond of a sequence number, so that it is exact in JSON.
+    """
+    _, seq = tx.host.new_id(tx.host.catalog.codec(NAMESPACES).number)
+    return seq >> 12
+
+
+async def add_row(tx: EngineTransaction, spec: TableSpec, row: Table) -> None:
+    """Inserts a row of one of reflow's own tables."""
+    with tx.as_system():
+        await tx.insert(spec, (row,), (None,))
+
+
+async def find_index(tx: EngineTransaction, name: str) -> VectorIndexRow | None:
+    """The index of that name; it joins the read set, also where there is none."""
+    request = RangeRequest(table=INDEXES, index=VectorIndexRow.by_name, equal={"name": name})
+    return cast("VectorIndexRow | None", _first(await tx.scan(request).take(1)))
+
+
+async def existing_index(tx: EngineTransaction, name: str) -> VectorIndexRow:
+    """The index of that name. Raises NoVectorIndex."""
+    row = await find_index(tx, name)
+    if row is None:
+        raise NoVectorIndex(
+            f"there is no vector index {name!r}: declare it with rf.Vectors({name!r}, dims=...) in a module of the "
+            "app, or create it through the Pinecone API"
+        )
+    return row
+
+
+async def all_indexes(tx: EngineTransaction) -> list[VectorIndexRow]:
+    """All indexes, in order of their names."""
+    return await tx.scan(RangeRequest(table=INDEXES, index=VectorIndexRow.by_name, equal={})).take(None)
+
+
+async def find_namespace(tx: EngineTransaction, index: int, name: str) -> NamespaceRow | None:
+    """The namespace of that name; it joins the read set, also where there is none."""
+    request = RangeRequest(table=NAMESPACES, index=NamespaceRow.by_name, equal={"index": index, "name": name})
+    return cast("NamespaceRow | None", _first(await tx.scan(request).take(1)))
+
+
+async def namespaces(
+    tx: EngineTransaction, index: int, prefix: str = "", after: str | None = None, count: int | None = None
+) -> list[NamespaceRow]:
+    """The namespaces of an index whose name starts with `prefix`, in order of their names, behind the name `after`."""
+    start = Bound(value=prefix, inclusive=True)
+    if after is not None and after >= prefix:
+        start = Bound(value=after, inclusive=False)
+    request = RangeRequest(
+        table=NAMESPACES,
+        index=NamespaceRow.by_name,
+        equal={"index": index},
+        lower=start,
+        upper=Bound(value=prefix + _ABOVE_ASCII, inclusive=False),
+    )
+    return await tx.scan(request).take(count)
+
+
+async def make_namespace(tx: EngineTransaction, index: VectorIndexRow, name: str) -> int:
+    """The number of a namespace, which is made where it is missing. Raises LimitExceeded."""
+    row = await find_namespace(tx, index.number, name)
+    if row is not None:
+        return row.number
+    most = tx.host.limits.namespaces_per_index
+    request = RangeRequest(table=NAMESPACES, index=NamespaceRow.by_name, equal={"index": index.number})
+    if await tx.count(request) >= most:
+        raise LimitExceeded(f"vector index {index.name!r} has limits.namespaces_per_index = {most} namespaces already")
+    number = new_number(tx)
+    await add_row(tx, NAMESPACES, NamespaceRow(index=index.number, name=name, number=number))
+    return number
+
+
+async def empty_namespace(tx: EngineTransaction, row: NamespaceRow) -> None:
+    """Removes all records of a namespace: under its new number there are none."""
+    with tx.as_system():
+        await tx.patch(row.id, {"number": new_number(tx)})
+    await leave_to_purge(tx, row.index, row.number)
+
+
+async def drop_namespace(tx: EngineTransaction, row: NamespaceRow) -> None:
+    """Removes a namespace with its records."""
+    with tx.as_system():
+        await tx.delete([row.id])
+    await leave_to_purge(tx, row.index, row.number)
+
+
+async def leave_to_purge(tx: EngineTransaction, index: int, space: int | None = None) -> None:
+    """Has records that nobody finds any more removed in the background: of a namespace's number, or of an index."""
+    since = new_number(tx) / 1000
+    await add_row(tx, PURGES, PurgeRow(index=index, space=space, since=since))
+
+
+def _first(rows: list[Any]) -> Any:
+    return rows[0] if rows else None

@@ -1,0 +1,196 @@
+"""The records of one namespace, as one transaction sees and changes them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, NamedTuple, cast
+
+from reflow.engine.documents import Key
+from reflow.engine.record_tables import RECORDS, RecordRow, VectorIndexRow, encode_record
+from reflow.engine.scan import KeyRange, Scan
+from reflow.engine.transaction import EngineTransaction, Pending
+from reflow.errors import InvalidValue
+from reflow.keys import encode_part
+from reflow.schema import CREATED_FIELD, ID_FIELD
+from reflow.search.metric import Place, Vector
+from reflow.search.records import Entry
+from reflow.search.sparse import Sparse
+from reflow.storage.base import TOP, sequence_key
+from reflow.vectors import SparseValues
+
+_BY_KEY = 0
+"""The place of the index by key among the table's range indexes."""
+
+
+class Found(NamedTuple):
+    """A record that was looked up; `document` is None where the transaction has removed it."""
+
+    seq: int
+    raw: bytes | None
+    document: RecordRow | None
+
+
+class Space:
+    """One namespace of one index by its number."""
+
+    def __init__(self, tx: EngineTransaction, index: VectorIndexRow, number: int) -> None:
+        self.tx = tx
+        self.index = index
+        self.number = number
+        self.codec = tx.host.catalog.codec(RECORDS)
+        self.vectors = self.codec.vectors[0]
+        self.place: Place = (self.vectors.number, index.number)
+        first = encode_part(index.number)
+        self._head = first + encode_part(number)
+        self._ends = (0, len(first), len(self._head))
+
+    # Reading
+
+    async def find(self, ids: Sequence[str]) -> list[Found | None]:
+        """Records by id, in order; each id joins the read set, also where there is no record."""
+        tx, by_key = self.tx, self.codec.ranges[_BY_KEY].number
+        own = tx.record_keys.of(tx)
+        found: list[Found | None] = []
+        for place, id in enumerate(ids):
+            prefix = self._head + encode_part(id)
+            tx.reads.add_range(by_key, prefix, prefix, prefix + TOP)
+            seq = own.get((self.index.number, self.number, id))
+            if seq is not None:
+                write = tx.pending[self.codec.number, seq]
+                found.append(Found(seq, write.raw, write.document if write.raw is not None else None))
+            else:
+                rows = await tx.wait(tx.snapshot.scan(self.codec.number, by_key, prefix, prefix + TOP, limit=1))
+                found.append(Found(rows[0].seq, rows[0].value, self.codec.decode(rows[0].value)) if rows else None)
+            if found[-1] is not None:
+                tx.count_read(found[-1].raw)
+            await self.breathe(place)
+        return found
+
+    async def breathe(self, done: int) -> None:
+        """Lets others have the event loop, every so many records."""
+        if (done + 1) % self.tx.host.limits.records_per_turn == 0:
+            await self.tx.wait(asyncio.sleep(0))
+
+    async def rows(self, seqs: Sequence[int]) -> list[RecordRow]:
+        """Records by sequence number, which a search found in this very state."""
+        tx, number = self.tx, self.codec.number
+        rows: list[RecordRow] = []
+        turn = tx.host.limits.records_per_turn
+        for start in range(0, len(seqs), turn):
+            part = seqs[start : start + turn]
+            stored = [seq for seq in part if (number, seq) not in tx.pending]
+            values = await tx.wait(tx.snapshot.get_many(number, stored)) if stored else []
+            raws = dict(zip(stored, values, strict=True))
+            for seq in part:
+                tx.reads.points.add((number, seq))
+                raw = raws[seq] if seq in raws else tx.pending[number, seq].raw
+                tx.count_read(raw)
+                assert raw is not None, "a search finds what is there"
+                rows.append(self.codec.decode(raw))
+            await self.breathe(start + len(part) - 1)
+        return rows
+
+    def keys(self, prefix: str = "", after: bytes | None = None) -> KeyRange:
+        """The keys of the records whose id starts with `prefix`, behind the key `after`."""
+        start = self._head + encode_part(prefix)[:-1]
+        lower = start if after is None else max(start, after + b"\x00")
+        return KeyRange(self.codec, _BY_KEY, self._head, lower, max(lower, start + TOP), False)
+
+    def scan(self, prefix: str = "", after: bytes | None = None) -> Scan:
+        """Starts reading records in order of their ids."""
+        return Scan(self.tx, self.keys(prefix, after))
+
+    def key_of(self, id: str) -> bytes:
+        """Above all keys of an id, below those of later ones."""
+        return self._head + encode_part(id) + TOP
+
+    def count(self) -> int:
+        """How many records there are; all of them join the read set."""
+        tx = self.tx
+        keys = self.keys()
+        tx.reads.add_range(keys.index, self._head, keys.lower, keys.upper)
+        stored = tx.host.vectors.count(self.place, tx.snapshot.ts, self.number)
+        for (index, space, _), seq in tx.record_keys.of(tx).items():
+            if index == self.index.number and space == self.number:
+                write = tx.pending[self.codec.number, seq]
+                stored += (write.raw is not None) - (write.before is not None)
+        return stored
+
+    def vector(self, seq: int) -> Vector | None:
+        """The dense vector of a record."""
+        return self.tx.vector_at(self.place, seq, self.number)
+
+    # Writing
+
+    def put(self, entry: Entry, found: Found | None) -> None:
+        """Stores a record, in place of one with the same id."""
+        seq = self._store(entry.id, entry.metadata, told_sparse(entry.sparse), found)
+        if entry.vector is not None:
+            self._put_vector(seq, entry.vector)
+
+    def change(
+        self, found: Found, metadata: dict[str, Any], sparse: SparseValues | None, vector: Vector | None
+    ) -> None:
+        """Stores changed parts of a record; without `vector` its dense one stays."""
+        assert found.document is not None
+        self._store(found.document.key, metadata, sparse, found)
+        if vector is not None:
+            self._put_vector(found.seq, vector)
+
+    def remove(self, found: Found) -> None:
+        """Removes a record; its vectors go with it."""
+        row = found.document
+        assert row is not None
+        former = self._former(found)
+        self._write(Pending(self.codec, found.seq, None, row, (), *former))
+
+    def _store(self, id: str, metadata: dict[str, Any], sparse: SparseValues | None, found: Found | None) -> int:
+        tx, codec = self.tx, self.codec
+        row = RecordRow(index=self.index.number, space=self.number, key=id, metadata=metadata, sparse=sparse)
+        if found is None:
+            name, seq = tx.host.new_id(codec.number)
+            created = (seq >> 12) / 1000
+        else:
+            known = found.document or cast(RecordRow, tx.pending[codec.number, found.seq].document)
+            name, seq, created = known.id, found.seq, known.created
+        setattr(row, ID_FIELD, name)
+        setattr(row, CREATED_FIELD, created)
+        raw = encode_record(row)
+        if len(raw) > tx.host.limits.document_bytes:
+            raise InvalidValue(
+                f"record {id!r} has {len(raw)} bytes; limits.document_bytes allows {tx.host.limits.document_bytes}"
+            )
+        former = (None, None, ()) if found is None else self._former(found)
+        self._write(Pending(codec, seq, raw, row, (self._key(id, seq),), *former))
+        return seq
+
+    def _former(self, found: Found) -> tuple[bytes | None, RecordRow | None, tuple[Key, ...]]:
+        """What the storage has of a record: nothing where this transaction has made it; what it has changed knows."""
+        if found.document is None or (self.codec.number, found.seq) in self.tx.pending:
+            return None, None, ()
+        return found.raw, found.document, (self._key(found.document.key, found.seq),)
+
+    def _write(self, write: Pending) -> None:
+        tx = self.tx
+        with tx.as_system():
+            tx.put(write)
+        row = cast(RecordRow, write.document)
+        tx.record_keys.note(tx, (row.index, row.space, row.key), write.seq)
+
+    def _put_vector(self, seq: int, vector: Vector) -> None:
+        tx = self.tx
+        row = tx.pending[self.codec.number, seq].document
+        tx.put_vector(self.vectors, self.codec, seq, self.place, vector, row)
+        tx.record_keys.follow(tx)
+
+    def _key(self, id: str, seq: int) -> Key:
+        part = self._head + encode_part(id)
+        return Key(part + sequence_key(seq), (*self._ends, len(part)))
+
+
+def told_sparse(sparse: Sparse | None) -> SparseValues | None:
+    """A sparse vector as callers see it, and as records keep it."""
+    if sparse is None:
+        return None
+    return SparseValues(indices=sparse.indices.tolist(), values=sparse.values.tolist())

@@ -1,0 +1,144 @@
+"""Free-standing vector indexes inside one transaction: which there are; `record_index` has what is in them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from reflow.engine.record_index import RecordIndex
+from reflow.engine.record_names import (
+    add_row,
+    all_indexes,
+    existing_index,
+    find_index,
+    leave_to_purge,
+    new_number,
+)
+from reflow.engine.record_tables import INDEXES, RECORDS, VectorIndexRow
+from reflow.engine.transaction import EngineTransaction
+from reflow.errors import InvalidValue, LimitExceeded, VectorIndexExists, VectorIndexProtected
+from reflow.limits import DEFAULT
+from reflow.schema import METRICS, Metric
+from reflow.vectors import IndexInfo
+
+_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,43}[a-z0-9])?")
+
+
+class Records:
+    """The free-standing indexes, as one transaction sees and changes them: a `reflow.vectors.Store`, and more."""
+
+    def __init__(self, tx: EngineTransaction) -> None:
+        self._tx = tx
+
+    def index(self, name: str) -> RecordIndex:
+        """The index of that name. Whether it exists shows when it is used."""
+        return RecordIndex(self._tx, name)
+
+    async def list_indexes(self) -> list[IndexInfo]:
+        """All indexes, in order of their names."""
+        return [_told(row) for row in await all_indexes(self._tx)]
+
+    async def describe_index(self, name: str) -> IndexInfo | None:
+        """One index, None when there is none of that name."""
+        row = await find_index(self._tx, name)
+        return None if row is None else _told(row)
+
+    async def create_index(
+        self,
+        name: str,
+        *,
+        dims: int | None,
+        metric: Metric = "cosine",
+        deletion_protection: bool = False,
+        tags: Mapping[str, str] | None = None,
+        about: Mapping[str, Any] | None = None,
+    ) -> IndexInfo:
+        """Makes an index. `dims` None: for sparse vectors only, which are compared by "dotproduct".
+
+        Raises VectorIndexExists, InvalidValue and LimitExceeded.
+        """
+        check_definition(name, dims, metric)
+        if await find_index(self._tx, name) is not None:
+            raise VectorIndexExists(f"vector index {name!r} exists already: use it, or choose another name")
+        limits = self._tx.host.limits
+        if len(await all_indexes(self._tx)) >= limits.vector_indexes:
+            raise LimitExceeded(f"there are limits.vector_indexes = {limits.vector_indexes} indexes: delete one first")
+        table = self._tx.host.catalog.codec(RECORDS)
+        row = VectorIndexRow(
+            name=name,
+            number=new_number(self._tx),
+            dims=dims or 0,
+            metric=metric,
+            deletion_protection=deletion_protection,
+            tags=dict(tags or {}),
+            about=dict(about or {}),
+        )
+        # The number is a new one: where this transaction fails, nobody knows of this empty place.
+        self._tx.host.vectors.create((table.vectors[0].number, row.number), row.dims, row.metric)
+        await add_row(self._tx, INDEXES, row)
+        return _told(row)
+
+    async def configure_index(
+        self,
+        name: str,
+        *,
+        deletion_protection: bool | None = None,
+        tags: Mapping[str, str] | None = None,
+        about: Mapping[str, Any] | None = None,
+    ) -> IndexInfo:
+        """Changes what is given. `tags` are merged, an empty text removes one. Raises NoVectorIndex."""
+        row = await existing_index(self._tx, name)
+        changes: dict[str, Any] = {}
+        if deletion_protection is not None:
+            changes["deletion_protection"] = deletion_protection
+        if tags is not None:
+            changes["tags"] = {key: value for key, value in {**row.tags, **tags}.items() if value}
+        if about is not None:
+            changes["about"] = {**row.about, **about}
+        with self._tx.as_system():
+            await self._tx.patch(row.id, changes)
+        return _told(await existing_index(self._tx, name))
+
+    async def delete_index(self, name: str) -> None:
+        """Removes an index: at once for everybody, its records in the background.
+
+        Raises NoVectorIndex, and VectorIndexProtected where it is protected.
+        """
+        row = await existing_index(self._tx, name)
+        if row.deletion_protection:
+            raise VectorIndexProtected(
+                f"vector index {name!r} is protected from deletion: disable its deletion protection first"
+            )
+        with self._tx.as_system():
+            await self._tx.delete([row.id])
+        await leave_to_purge(self._tx, row.number)
+
+
+def check_definition(name: object, dims: object, metric: object) -> None:
+    """Refuses what can't be an index, with Pinecone's rules. Raises InvalidValue."""
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise InvalidValue(
+            f"{name!r:.100} can't name a vector index: use 1 to 45 lower-case letters, digits and dashes, with a "
+            "letter or digit at both ends"
+        )
+    if dims is None:
+        if metric != "dotproduct":
+            raise InvalidValue(f'vector index {name!r} is sparse, so its metric must be "dotproduct", got {metric!r}')
+        return
+    if not isinstance(dims, int) or isinstance(dims, bool) or not 1 <= dims <= DEFAULT.vector_dims:
+        raise InvalidValue(f"vector index {name!r}: dims must be 1 to {DEFAULT.vector_dims}, got {dims!r:.100}")
+    if metric not in METRICS:
+        raise InvalidValue(f"vector index {name!r}: metric must be one of {', '.join(METRICS)}, got {metric!r:.100}")
+
+
+def _told(row: VectorIndexRow) -> IndexInfo:
+    return IndexInfo(
+        name=row.name,
+        dims=row.dims or None,
+        metric=row.metric,
+        deletion_protection=row.deletion_protection,
+        tags=row.tags,
+        about=row.about,
+        created=row.created,
+    )
