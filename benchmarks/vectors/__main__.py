@@ -67,7 +67,7 @@ def standing(pace: Pace, peers: list[str]) -> Figures:
 def bulk(pace: Pace, peers: list[str]) -> Figures:
     """Bulk loads, each in a fresh process over a fresh directory."""
     figures: Figures = {}
-    for way in ("store", "durable", "documents"):
+    for way in ("store", "durable", "documents", "records"):
         with tempfile.TemporaryDirectory(dir=CACHE) as directory:
             figures |= named(f"bulk_{way}", child("bulk", way, 100_000, directory))
     return figures

@@ -22,6 +22,7 @@ from reflow.database import DatabaseReader
 from reflow.engine.catalog import GENERATION
 from reflow.engine.commit import Step
 from reflow.engine.engine import Engine
+from reflow.engine.records import Records
 from reflow.engine.transaction import Effects
 from reflow.engine.write_log import Touched
 from reflow.errors import ReflowError
@@ -32,7 +33,7 @@ from reflow.storage.base import Batch, VectorWrite
 
 from .data import DIMS, Dataset, dataset
 from .measuring import anonymous_mb
-from .reflow_worker import BATCH, Row, application, batches, insert
+from .reflow_worker import BATCH, INDEX, Row, application, batches, insert
 
 REST_SECONDS = 3.0
 """Time for work in the background, such as moving rows into a file."""
@@ -118,7 +119,24 @@ async def documents(data: Dataset, directory: Path) -> AsyncGenerator[tuple[Load
         yield load, probe
 
 
-WAYS = {"store": store_alone, "durable": durable, "documents": documents}
+@asynccontextmanager
+async def records(data: Dataset, directory: Path) -> AsyncGenerator[tuple[Load, Probe], None]:
+    """Commits of records into a free-standing index."""
+    async with application(directory).open() as backend:
+        await backend.engine.transact(lambda tx: Records(tx).create_index(INDEX, dims=DIMS))
+
+        async def load(rows: range) -> None:
+            found = [(str(row), data.vectors[row], data.metadata(row)) for row in rows]
+            await backend.engine.transact(lambda tx: Records(tx).index(INDEX).upsert(found))
+
+        async def probe() -> object:
+            async with backend.engine.reading() as tx:
+                return await Records(tx).index(INDEX).query(vector=data.queries[0])
+
+        yield load, probe
+
+
+WAYS = {"store": store_alone, "durable": durable, "documents": documents, "records": records}
 
 
 async def measure(way: str, rows: int, directory: Path) -> Figures:

@@ -36,6 +36,8 @@ BATCH = 1000
 SEQUENCES = "sequences.npy"
 """The file with the sequence number of each row's document."""
 BUILT = "reflow"
+INDEX = "bench"
+"""Name of a free-standing index."""
 
 
 class Row(rf.Table, table="rows"):

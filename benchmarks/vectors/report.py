@@ -86,7 +86,7 @@ OTHER_TABLES = (
         )
         for names in [("rows_per_s", "rows_per_cpu_s", "memory_mb", "memory_rested_mb")]
     ),
-    ("1,000 namespaces x 100 vectors", "tenants", ("memory_mb", "cpu_ms", "p50_ms", "recall")),
+    ("1,000 namespaces x 100 vectors", "tenants", ("fill_s", "memory_mb", "cpu_ms", "p50_ms", "recall")),
     (
         "Upserts from 64 clients, one record each, through the Pinecone-compatible server",
         "upserts",
