@@ -13,6 +13,7 @@ from pathlib import Path
 
 from reflow.errors import OutOfRetention
 from reflow.limits import Limits
+from reflow.search.filters import Filter
 from reflow.search.metric import Metric, Place, Vector, VectorChange, VectorQuery
 from reflow.search.scan import best, best_added
 from reflow.search.segment import Segment, View
