@@ -233,9 +233,10 @@ def _in_range(entries: Entries, test: _Test, rows: range) -> Mask:
         mask = np.zeros(len(rows), dtype=np.bool_)
         mask[: len(found)] = found
         return mask
+    part = slice(*np.searchsorted(entries.rows, (rows.start, rows.stop)))
+    found = test(entries.codes[part], None if entries.numbers is None else entries.numbers[part])
     mask = np.zeros(len(rows), dtype=np.bool_)
-    hits = entries.rows[test(entries.codes, entries.numbers)]
-    mask[hits[(hits >= rows.start) & (hits < rows.stop)] - rows.start] = True
+    mask[entries.rows[part][found] - rows.start] = True
     return mask
 
 

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from reflow.errors import InvalidValue
 from reflow.search.conditions import FALSE, NULL, TRUE, Token, Value, as_list, pack, token
+from reflow.search.ragged import ends, pieces
 
 RECENT = 4096
 """Entries of a field that are kept as Python objects; when it is exceeded they are packed together."""
@@ -26,7 +27,6 @@ RECENT = 4096
 Key: TypeAlias = Token | tuple[Token, ...]
 """A value as it is numbered: a list is the tuple of its elements."""
 
-_BLOCK = 1 << 20
 _PLAIN: dict[Any, Any] = {TRUE: True, FALSE: False, NULL: None}
 _unpack = msgspec.msgpack.Decoder().decode
 
@@ -102,34 +102,11 @@ def _packed(
 ) -> Packed:
     """Entries from their hashes, their lengths in the blob and their numbers of elements."""
     order = np.argsort(hashes, kind="stable").astype(np.int32)
-    return Packed(hashes, order, _ends(lengths), blob, _ends(sizes), elements)
+    return Packed(hashes, order, ends(lengths), blob, ends(sizes), elements)
 
 
 def _hashes(contents: Sequence[bytes]) -> NDArray[np.uint32]:
     return np.fromiter(map(crc32, contents), dtype=np.uint32, count=len(contents))
-
-
-def _ends(lengths: Sequence[int] | NDArray[np.int64]) -> NDArray[np.int64]:
-    """0 and the running sum of the lengths."""
-    result = np.zeros(len(lengths) + 1, dtype=np.int64)
-    np.cumsum(lengths, out=result[1:])
-    return result
-
-
-def _pieces(bounds: NDArray[np.int64], wanted: NDArray[np.intp], data: NDArray[Any]) -> NDArray[Any]:
-    """The pieces `data[bounds[i]:bounds[i + 1]]` of the wanted i, one after the other."""
-    if len(wanted) == len(bounds) - 1 and np.array_equal(wanted, np.arange(len(wanted))):
-        return data
-    lengths = bounds[wanted + 1] - bounds[wanted]
-    result = np.empty(int(lengths.sum()), dtype=data.dtype)
-    done = 0
-    # In blocks: the index of each single byte is eight times as large as the bytes.
-    for part in np.array_split(np.arange(len(wanted)), len(result) // _BLOCK + 1):
-        ends = _ends(lengths[part])
-        shifts = np.repeat(bounds[wanted[part]] - ends[:-1], cast("NDArray[np.int64]", lengths[part]))
-        result[done : done + ends[-1]] = data[shifts + np.arange(ends[-1])]
-        done += int(ends[-1])
-    return result
 
 
 @dataclass(slots=True)
@@ -311,12 +288,12 @@ def _joined(chosen: Sequence[tuple[Packed, NDArray[np.intp]]]) -> Packed:
     for run, entries in chosen:
         places = np.full(len(run), -1, dtype=np.int32)
         places[entries] = np.arange(done, done + len(entries))
-        elements.append(places[_pieces(run.starts, entries, run.elements)])
+        elements.append(places[pieces(run.starts, entries, run.elements)])
         done += len(entries)
     return _packed(
         np.concatenate([run.hashes[entries] for run, entries in chosen]),
         np.concatenate([np.diff(run.offsets)[entries] for run, entries in chosen]),
-        np.concatenate([_pieces(run.offsets, entries, run.blob) for run, entries in chosen]),
+        np.concatenate([pieces(run.offsets, entries, run.blob) for run, entries in chosen]),
         np.concatenate([np.diff(run.starts)[entries] for run, entries in chosen]),
         np.concatenate(elements),
     )
