@@ -231,6 +231,12 @@ class DirectoryInUse(StorageError):
     code = "DirectoryInUse"
 
 
+class StoreClosed(ReflowError):
+    """A vector store that this program opened is used after it was closed."""
+
+    code = "StoreClosed"
+
+
 # Remote vector stores
 
 
