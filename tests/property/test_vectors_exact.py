@@ -147,7 +147,7 @@ def test_any_history_is_searched_exactly(metric: Any, steps: list[Any], last: li
                 case "settle":
                     committed = ts
                     store.commit()
-                    store.join()
+                    await store.join()
                     store.commit()
                 case "rollback":
                     ts = committed
@@ -161,6 +161,6 @@ def test_any_history_is_searched_exactly(metric: Any, steps: list[Any], last: li
                     await compare(query, max(since, ts - back))
         for query in last:
             await compare(query, ts)
-        store.close()
+        await store.close()
 
     arun(main())

@@ -130,8 +130,8 @@ class Segment:
 class Tail(Segment):
     """Rows in the order of time; grows."""
 
-    def __init__(self, dims: int, metric: Metric) -> None:
-        arrays = Arrays.empty(_FIRST_CAPACITY, dims, metric)
+    def __init__(self, dims: int, metric: Metric, capacity: int = _FIRST_CAPACITY) -> None:
+        arrays = Arrays.empty(max(1, capacity), dims, metric)
         super().__init__(dims, metric, arrays, 0, Columns(), Postings())
         self.latest: dict[int, dict[int, int]] = {}
         """By space and sequence number, the row of what is present."""
@@ -218,10 +218,31 @@ class Base(Segment):
 
     def __init__(self, dims: int, metric: Metric, arrays: Arrays, columns: Columns, postings: Postings) -> None:
         super().__init__(dims, metric, arrays, len(arrays.seqs), columns, postings)
-        self.newest = int(arrays.born.max(initial=0))
+        self.newest = 0
         """When the last row appeared."""
-        self.ends = int(np.count_nonzero(arrays.died != FOREVER))
         self.bare = bool(dims and np.isnan(arrays.bounds[0]).any())
+        self.set_births(arrays.born)
+        self.set_ends(arrays.died)
+
+    def set_births(self, born: NDArray[np.int64]) -> None:
+        """Says when each row appeared."""
+        self.arrays.born = born
+        self.newest = int(born.max(initial=0))
+
+    def set_ends(self, died: NDArray[np.int64]) -> None:
+        """Says when each row ended."""
+        self.arrays.died = died
+        self.ends = int(np.count_nonzero(died != FOREVER))
+
+    def counts(self) -> dict[int, int]:
+        """By space, how many rows are present."""
+        spaces, counts = np.unique(self.arrays.spaces[self.arrays.died == FOREVER], return_counts=True)
+        return dict(zip(spaces.tolist(), counts.tolist(), strict=True))
+
+    def end_all(self, seqs: NDArray[np.int64], ts: int) -> None:
+        """Says that what is present of some documents ended at `ts`, in whatever namespace it is."""
+        present = self.arrays.died == FOREVER
+        self.end(np.flatnonzero(present & np.isin(self.arrays.seqs, seqs)), ts)
 
     def rows_of(self, space: int, ts: int) -> slice:
         spaces = self.arrays.spaces
@@ -297,6 +318,11 @@ class View:
             if not dense:
                 wanted = _both(wanted, sharing)
         return Part(arrays.vectors[rows], arrays.codes[rows], arrays.bounds[:, rows], arrays.seqs[rows], wanted, added)
+
+    def documents(self, filter: Filter | None = None) -> NDArray[np.int64]:
+        """The sequence numbers of the rows that are there and pass the filter."""
+        seqs, wanted = self.arrays.seqs[self.rows], self.wanted(filter, dense=False)
+        return seqs if wanted is None else seqs[wanted]
 
     def count(self) -> int:
         """How many rows are there."""

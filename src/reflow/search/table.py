@@ -2,31 +2,59 @@
 
 from __future__ import annotations
 
+import secrets
+import time
 from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
-from reflow.search.fold import Fold
-from reflow.search.metric import Metric, VectorChange
-from reflow.search.segment import FOREVER, Base, Segment, Tail, View
+from reflow.limits import Limits
+from reflow.search.fold import Fold, Target
+from reflow.search.metric import Metric, Place, VectorChange
+from reflow.search.rows_file import FORMAT, SUFFIX, Header, read
+from reflow.search.segment import FOREVER, Base, Segment, Tail, View, row_bytes
 
+_CLOSING_SHARE = 8
+"""A large place gets a new file at closing when more than one byte in so many is not in the former one."""
 _FEW_ENDED = 64
 _ENDED_SHARE = 4
 """Rows that ended are cleared away when they are more than one in so many."""
-_TAIL_SHARE = 2
-"""A tail is folded into its base when it has more than one row for so many of the base."""
+_TAIL_SHARE = 8
+"""A tail takes no more rows when it has more than one for so many of the base."""
+_FOLD_SHARE = 2
+"""Tails become part of the base when they have more than one row for so many of the base."""
+_RETRY_SECONDS = 60.0
+"""Pause after a base could not be made."""
 _INLINE_BYTES = 8 << 20
 """A tail up to this size is cleared of ended rows without a thread."""
+
+
+class BaseFile(NamedTuple):
+    """A file that holds all changes of a place up to a timestamp."""
+
+    name: str
+    ts: int
 
 
 class VectorTable:
     """All versions of the vectors of one place, as long as somebody may read them."""
 
-    def __init__(self, dims: int, metric: Metric, tail_bytes: int) -> None:
-        """A tail below `tail_bytes` is not folded into the base."""
+    def __init__(
+        self, place: Place, dims: int, metric: Metric, limits: Limits, directory: Path | None, shape: str
+    ) -> None:
+        self.place = place
         self.dims = dims
         self.metric: Metric = metric
-        self._tail_bytes = tail_bytes
+        self.file: BaseFile | None = None
+        """Where the base is, when that is known to be complete."""
+        self.changed = 0
+        """When something changed last."""
+        self._limits = limits
+        self._directory = directory
+        self._shape = shape
+        self._loading = True
         self._base: Base | None = None
         self._older: list[Tail] = []
         """Tails that take no more rows and wait to become part of the base."""
@@ -34,15 +62,50 @@ class VectorTable:
         self._fold: Fold | None = None
         self._counts: dict[int, int] = {}
         """By space, what is present."""
-        self._changed = 0
-        """When something changed last."""
         self._horizon = 0
+        self._not_before = 0.0
+
+    # Opening
+
+    def open_file(self, name: str) -> int | None:
+        """Takes the rows of a file, and returns its timestamp; None where it can't be used."""
+        if self._directory is None or self.segments != [self._tail] or self._tail.size:
+            return None
+        found = read(self._directory / name, self._header(0))
+        if found is None:
+            return None
+        self._base, header = found
+        self._counts = self._base.counts()
+        self.changed = header.ts
+        self.file = BaseFile(name, header.ts)
+        return header.ts
+
+    def _header(self, ts: int) -> Header:
+        return Header(FORMAT, self.place, self.dims, self.metric, self._shape, ts)
+
+    def forget(self, seqs: Sequence[int], ts: int) -> None:
+        """Ends what a file has of documents, in whatever namespace they are there."""
+        if self._base is not None:
+            self._base.end_all(np.array(seqs, dtype=np.int64), ts)
+            self._counts = self._base.counts()
+            self.changed = ts
+
+    def start(self) -> None:
+        """Says that all rows are loaded."""
+        self._loading = False
+        if self._directory is not None and self.file is None and self.bytes > self._limits.vector_file_bytes:
+            self._begin()
 
     @property
     def segments(self) -> list[Segment]:
         """Where the rows are, the oldest first."""
         base: list[Segment] = [] if self._base is None else [self._base]
         return [*base, *self._older, self._tail]
+
+    @property
+    def bytes(self) -> int:
+        """Memory of the rows, without their metadata."""
+        return sum(segment.bytes for segment in self.segments)
 
     # Changing
 
@@ -69,7 +132,7 @@ class VectorTable:
         self._count(puts, 1)
         self._end_here(ended, ts)
         self._end_elsewhere(elsewhere, ts)
-        self._changed = ts
+        self.changed = ts
 
     def _count(self, changes: Iterable[VectorChange], by: int) -> None:
         counts = self._counts
@@ -110,11 +173,11 @@ class VectorTable:
             if len(rows):
                 segment.end(rows, ts)
         self._counts[space] = 0
-        self._changed = ts
+        self.changed = ts
 
     def rollback(self, ts: int) -> None:
         """Undoes what happened after `ts`."""
-        if self._changed <= ts:
+        if self.changed <= ts:
             return
         for space, _ in self._tail.truncate(ts):
             self._counts[space] -= 1
@@ -124,61 +187,103 @@ class VectorTable:
                 self._counts[space] += 1
                 if isinstance(segment, Tail):
                     segment.latest.setdefault(space, {})[seq] = row
-        self._changed = ts
+        self.changed = ts
 
     # Cleaning
 
     def compact(self, ts: int) -> None:
         """Forgets versions that ended at or before `ts`, when they are many. A large tail is left to `settle`."""
+        self.adopt()
         self._horizon = ts
         tail = self._tail
         if tail.ends > max(_FEW_ENDED, tail.size // _ENDED_SHARE) and tail.bytes <= _INLINE_BYTES:
             self._tail = tail.kept(ts)
 
-    def settle(self) -> None:
-        """Takes over a base that was made, and starts making one where the tail is large.
+    @property
+    def writing(self) -> str | None:
+        """The name of the file that is being written."""
+        return None if self._fold is None or self._fold.target is None else self._fold.target.path.name
 
-        Only while everything that was applied is durable: what is in a base is not taken back.
+    @property
+    def busy(self) -> bool:
+        """Whether a base is being made in this moment."""
+        return self._fold is not None and not self._fold.done
+
+    def settle(self) -> None:
+        """Starts making a base where there is much to put in order.
+
+        Only while everything that was applied is durable: what is no longer in the tail is not taken back.
         """
-        if self._fold is not None:
-            if not self._fold.done:
-                return
-            self._adopt(self._fold)
-        if self._should_fold():
+        self.adopt()
+        base = 0 if self._base is None else self._base.bytes
+        if self._tail.bytes > self._tail_limit(base):
+            self._close_tail()
+        if self._fold is None and self._should_fold(base) and time.monotonic() >= self._not_before:
             self._begin()
 
-    def _should_fold(self) -> bool:
-        base, tail = self._base, self._tail
-        if tail.bytes > max(self._tail_bytes, 0 if base is None else base.bytes // _TAIL_SHARE):
+    def _tail_limit(self, base: int) -> int:
+        return max(self._limits.vector_tail_bytes, base // _TAIL_SHARE)
+
+    def _close_tail(self) -> None:
+        base = 0 if self._base is None else self._base.bytes
+        capacity = self._tail_limit(base) // row_bytes(self.dims, self.metric)
+        self._older.append(self._tail)
+        # Memory that is not written to is not taken; growing would copy a large tail on the event loop.
+        self._tail = Tail(self.dims, self.metric, capacity)
+
+    def _should_fold(self, base: int) -> bool:
+        late = sum(tail.bytes for tail in self._older)
+        if late and late + self._tail.bytes > max(self._limits.vector_tail_bytes, base // _FOLD_SHARE):
             return True
-        return base is not None and base.ends > max(_FEW_ENDED, base.size // _ENDED_SHARE)
+        return self._base is not None and self._base.ends > max(_FEW_ENDED, self._base.size // _ENDED_SHARE)
 
     def _begin(self) -> None:
         if self._tail.size:
-            self._older.append(self._tail)
-            self._tail = Tail(self.dims, self.metric)
+            self._close_tail()
         if self._base is not None or self._older:
             base = [] if self._base is None else [self._base]
-            self._fold = Fold([*base, *self._older], self._horizon)
+            self._fold = Fold([*base, *self._older], self._horizon, self._target())
 
-    def fold(self) -> None:
-        """Makes a base of everything and waits for it. Only while everything that was applied is durable."""
-        if self._fold is not None:
-            self._adopt(self._fold)
+    def _target(self) -> Target | None:
+        if self._directory is None:
+            return None
+        name = f"{self.place[0]}-{self.place[1]}-{secrets.token_hex(8)}{SUFFIX}"
+        return Target(self._directory / name, self._header(-1 if self._loading else self.changed))
+
+    def finish(self) -> bool:
+        """Begins a last base where the next start would otherwise read much from the storage, and this one little.
+
+        Only while everything that was applied is durable, and nothing is being made.
+        """
+        late = sum(segment.bytes for segment in (*self._older, self._tail))
+        limits = self._limits
+        if self._directory is None or self.bytes <= limits.vector_file_bytes:
+            return False
+        known = self.file is not None and late <= limits.vector_file_bytes
+        if known or (self.bytes > limits.vector_close_bytes and late * _CLOSING_SHARE < self.bytes):
+            return False
         self._begin()
-        if self._fold is not None:
-            self._adopt(self._fold)
+        return True
 
     def join(self) -> None:
         """Waits for a base that is being made."""
         if self._fold is not None:
             self._fold.join()
 
-    def _adopt(self, fold: Fold) -> None:
+    def adopt(self) -> None:
+        """Takes over a base that was made meanwhile."""
+        fold = self._fold
+        if fold is None or not fold.done:
+            return
         self._fold = None
         made = fold.result()
-        if made is not None:
+        if made is None:
+            self._not_before = time.monotonic() + _RETRY_SECONDS
+        else:
             self._base = made
+            self.file = None
+            if fold.target is not None and fold.target.header.ts >= 0 and made.size:
+                self.file = BaseFile(fold.target.path.name, fold.target.header.ts)
             self._older = [tail for tail in self._older if tail not in fold.segments]
 
     # Reading
@@ -190,7 +295,7 @@ class VectorTable:
                 row = segment.latest.get(space, {}).get(seq)
                 if row is not None and segment.arrays.born[row] <= ts:
                     return segment, row
-                if ts >= self._changed:
+                if ts >= self.changed:
                     continue
             row = segment.version(space, seq, ts)
             if row is not None:
@@ -199,7 +304,7 @@ class VectorTable:
 
     def count(self, space: int, ts: int) -> int:
         """How many rows of a namespace `ts` sees."""
-        if ts >= self._changed:
+        if ts >= self.changed:
             return self._counts.get(space, 0)
         return sum(view.count() for view in self.views(space, ts))
 

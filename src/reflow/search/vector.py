@@ -7,18 +7,36 @@ at any kept timestamp sees exactly its rows. The storage holds the durable copy.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import Context
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple, ParamSpec, TypeVar
+
+import numpy as np
 
 from reflow.errors import OutOfRetention
 from reflow.limits import Limits
 from reflow.search.filters import Filter
 from reflow.search.metric import Metric, Place, Vector, VectorChange, VectorQuery
+from reflow.search.rows_file import SUFFIX, UNFINISHED
 from reflow.search.scan import best, best_added
-from reflow.search.segment import Segment, View
+from reflow.search.segment import FOREVER, Segment, View
 from reflow.search.sparse import Sparse
 from reflow.search.table import VectorTable
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class FileNote(NamedTuple):
+    """What the storage should know of a place's file."""
+
+    place: Place
+    name: str | None
+    """The file's name; None where there is none."""
+    until: int
+    """Up to this timestamp no log of changes is needed."""
 
 
 class VectorStore:
@@ -28,17 +46,32 @@ class VectorStore:
         """`directory` is where what can be derived from the storage may be kept, for a quicker start."""
         self._limits = limits
         self._directory = directory
+        if directory is not None:
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._tables: dict[Place, VectorTable] = {}
         self._since = 0
+        self._started = False
+        self._leaving: list[VectorTable] = []
+        """Tables that were dropped while a file of theirs was written."""
+        self._named: dict[Place, str] = {}
+        """The files that the storage names."""
+        self._noted: dict[Place, FileNote] = {}
 
-    def create(self, place: Place, dims: int, metric: Metric) -> None:
-        """Starts a place without rows; nothing happens where it is there. `dims` 0: sparse vectors only."""
+    def create(self, place: Place, dims: int, metric: Metric, shape: str = "") -> None:
+        """Starts a place without rows; nothing happens where it is there. `dims` 0: sparse vectors only.
+
+        `shape` stands for how metadata are made of documents: a file that was made otherwise is not used.
+        """
         if place not in self._tables:
-            self._tables[place] = VectorTable(dims, metric, self._limits.vector_tail_bytes)
+            self._tables[place] = VectorTable(place, dims, metric, self._limits, self._directory, shape)
+            if self._started:
+                self._tables[place].start()
 
     def drop(self, place: Place) -> None:
         """Forgets a place with all its rows."""
-        self._tables.pop(place, None)
+        table = self._tables.pop(place, None)
+        if table is not None and table.busy:
+            self._leaving.append(table)
 
     def drop_space(self, place: Place, space: int, ts: int) -> None:
         """Ends all rows of a namespace."""
@@ -53,10 +86,69 @@ class VectorStore:
         table = self._tables[place]
         return table.dims, table.metric
 
+    # Files
+
+    def know(self, names: Mapping[Place, str]) -> None:
+        """Says which files the storage names."""
+        self._named.update(names)
+
+    def open_file(self, place: Place) -> int | None:
+        """Takes over the rows of a place's file; None where there is none, or it is not as it should be.
+
+        Returns the timestamp up to which all changes are in it. `load` is then to be told of the later ones.
+        """
+        name = self._named.get(place)
+        return None if name is None else self._tables[place].open_file(name)
+
+    def load(self, place: Place, ts: int, seqs: Sequence[int], rows: Sequence[VectorChange]) -> None:
+        """Takes over what is known at `ts` of some documents: their present rows, and no others that a file has."""
+        table = self._tables[place]
+        table.forget(seqs, ts)
+        table.apply(ts, rows)
+        table.settle()
+
     def start(self, ts: int) -> None:
         """Says that the loaded rows are those of `ts`; what was before is not known."""
         self._since = ts
-        self.commit()
+        self._started = True
+        for table in self._tables.values():
+            table.start()
+        self._sweep()
+
+    def news(self) -> list[FileNote]:
+        """What the storage should know of files, and of changes that it need not log any more."""
+        notes = [FileNote(place, None, FOREVER) for place in self._named if place not in self._tables]
+        for place, table in self._tables.items():
+            table.adopt()
+            name = table.file.name if table.file is not None else None
+            until = table.file.ts if table.file is not None else table.changed
+            note = FileNote(place, name, until)
+            if self._noted.get(place) != note:
+                notes.append(note)
+        return notes
+
+    def noted(self, notes: Sequence[FileNote]) -> None:
+        """Says that the storage knows: files that it does not name are removed."""
+        for note in notes:
+            self._noted[note.place] = note
+            if note.name is None:
+                self._named.pop(note.place, None)
+            else:
+                self._named[note.place] = note.name
+        self._sweep()
+
+    def _sweep(self) -> None:
+        if self._directory is None or not self._directory.is_dir():
+            return
+        used = set(self._named.values())
+        self._leaving = [table for table in self._leaving if table.busy]
+        for table in (*self._tables.values(), *self._leaving):
+            used.update(name for name in (table.writing, table.file and table.file.name) if name)
+        for path in self._directory.iterdir():
+            if path.name.endswith((SUFFIX, UNFINISHED)) and path.name.removesuffix(".new") not in used:
+                path.unlink(missing_ok=True)
+
+    # Reading
 
     def vector(self, place: Place, seq: int, ts: int, space: int = 0) -> Vector | None:
         """The vector of a document as it was given. Raises OutOfRetention."""
@@ -76,6 +168,20 @@ class VectorStore:
         """How many vectors a namespace has."""
         self._check_kept(ts)
         return self._tables[place].count(space, ts)
+
+    async def matching(self, place: Place, filter: Filter, ts: int, space: int = 0) -> list[int]:
+        """The documents of a namespace that pass a filter, oldest first."""
+        self._check_kept(ts)
+        views = self._tables[place].views(space, ts)
+        if sum(map(len, views)) <= self._limits.scan_inline_rows:
+            return _matching(views, filter)
+        return await _in_thread(_matching, views, filter)
+
+    async def lacking(self, place: Place, other: Place, ts: int) -> list[int]:
+        """The documents that have a vector in the first place and none in the other, oldest first."""
+        self._check_kept(ts)
+        here, there = self._tables[place].views(0, ts), self._tables[other].views(0, ts)
+        return await _in_thread(_difference, here, there)
 
     def _check_kept(self, ts: int) -> None:
         if ts < self._since:
@@ -97,14 +203,19 @@ class VectorStore:
         for table in self._tables.values():
             table.settle()
 
-    def join(self) -> None:
-        """Waits for what is made in threads."""
+    async def close(self) -> None:
+        """Ends what is under way, and writes the files that make the next start quick. Only when nothing is applied
+        any more; `news` then has what the storage should know."""
+        await self.join()
         for table in self._tables.values():
-            table.join()
+            table.settle()
+            table.finish()
+        await self.join()
 
-    def close(self) -> None:
-        """Ends what is under way."""
-        self.join()
+    async def join(self) -> None:
+        """Returns once nothing is made in threads."""
+        for table in list(self._tables.values()):
+            await asyncio.get_running_loop().run_in_executor(None, table.join)
 
     def rollback(self, ts: int) -> None:
         """Undoes everything after `ts`."""
@@ -131,9 +242,24 @@ class VectorStore:
         views = table.views(query.space, ts)
         if sum(map(len, views)) <= self._limits.scan_inline_rows:
             return _searched(table.metric, views, query)
-        # In a context of its own: the thread is started by the store, not by the function that searches.
-        loop = asyncio.get_running_loop()
-        return await Context().run(loop.run_in_executor, None, _searched, table.metric, views, query)
+        return await _in_thread(_searched, table.metric, views, query)
+
+
+async def _in_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Runs in a context of its own: the thread is started by the store, not by the function that searches."""
+    return await Context().run(asyncio.get_running_loop().run_in_executor, None, partial(work, *args, **kwargs))
+
+
+def _matching(views: Sequence[View], filter: Filter) -> list[int]:
+    nothing = np.empty(0, dtype=np.int64)
+    return np.sort(np.concatenate([nothing, *(view.documents(filter) for view in views)])).tolist()
+
+
+def _difference(here: Sequence[View], there: Sequence[View]) -> list[int]:
+    nothing = np.empty(0, dtype=np.int64)
+    ours = np.concatenate([nothing, *(view.documents() for view in here)])
+    theirs = np.concatenate([nothing, *(view.documents() for view in there)])
+    return np.setdiff1d(ours, theirs, assume_unique=True).tolist()
 
 
 def _searched(metric: Metric, views: Sequence[View], query: VectorQuery) -> list[tuple[float, int]]:
