@@ -67,6 +67,13 @@ class Limits:
     # Search
     nearest: int = 1000
     """Largest `limit` of a vector search."""
+    searches_read: int = 1000
+    """Searches of one query or mutation."""
+    hybrid_candidates: int = 50
+    """Hits of each of the two searches behind a hybrid one, at least."""
+    standing_hits: int = 1 << 20
+    """Hits that live vector searches keep in all to be brought up to date without a scan; beyond it they keep only
+    those that they show."""
     text_hits: int = 1024
     """Largest `limit` of a text search."""
     term_bytes: int = 32
@@ -92,6 +99,10 @@ class Limits:
     vector_tail_bytes: int = 32 << 20
     """Vectors that were added last and are not in order yet, per index, at least; beyond it, and beyond half of those
     that are, a thread puts them in order."""
+    vector_file_bytes: int = 4 << 20
+    """Vectors of an index up to which they are read from the database at start, and not from a file of their own."""
+    vector_close_bytes: int = 512 << 20
+    """Vectors of an index up to which their file is brought up to date at closing in any case."""
 
     vacuum_rows: int = 500
     """Vectors of a generation that one transaction removes."""
@@ -176,6 +187,9 @@ class Limits:
     """Pause between two cleanings of history and stored answers."""
     write_log_commits: int = 5_000
     """Commits kept for conflict checks, at least; up to twice as many are in memory."""
+    write_log_search_bytes: int = 16 << 20
+    """Bytes of vectors and texts kept of former commits for conflict checks; of older ones it is only known that they
+    changed an index."""
     request_retention_seconds: float = 24 * 3600.0
     """How long the answer of a client's mutation is kept for replays."""
     unindexed_requests: int = 1000
