@@ -129,7 +129,7 @@ class Index(Protocol):
     async def fetch_by_metadata(
         self, filter: Mapping[str, Any], *, namespace: str = "", limit: int = 100, pagination_token: str | None = None
     ) -> RecordPage:
-        """Records whose metadata pass a filter, in order of their ids."""
+        """Records whose metadata pass a filter, page by page, in an order of the store's own."""
         ...
 
     async def update(

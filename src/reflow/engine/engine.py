@@ -19,6 +19,7 @@ from reflow.engine.history import HistorySnapshot
 from reflow.engine.live import Hub
 from reflow.engine.mutations import Call, Mutations, Outcome
 from reflow.engine.reads import ReadSet
+from reflow.engine.record_purge import purge_some
 from reflow.engine.runner import ActionRun, Result, TransactionRun, describe
 from reflow.engine.scheduler import Scheduled, Scheduler
 from reflow.engine.transaction import Effects, EngineTransaction
@@ -216,7 +217,7 @@ class Engine:
             await self.committer.give_back(base)
 
     async def _run_entry(self, entry: Entry, snapshot: Snapshot) -> tuple[Result, ReadSet]:
-        tx = EngineTransaction(self, snapshot, writable=False)
+        tx = EngineTransaction(self, snapshot, writable=False, standing=self.cache.standing)
         tx.journal = entry.journal
         run = TransactionRun(self, entry.function, entry.args, entry.identity, shared=entry.shared)
         return await run.execute(tx), tx.reads
@@ -326,6 +327,8 @@ class Engine:
         self.committer.log.forget(before)
         self.vectors.compact(before)
         while await self._prune_some(before, answers):
+            continue
+        while await self.transact(lambda tx: purge_some(tx, now / 1e6)):
             continue
 
     async def _prune_some(self, before: int, answers: int) -> bool:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from bisect import bisect_right
+from collections.abc import Iterable, Mapping
 from hashlib import blake2b
-from typing import Any
+from typing import Any, NamedTuple
 
 from numpy.typing import ArrayLike
 
@@ -21,7 +22,7 @@ from reflow.engine.record_names import (
 from reflow.engine.record_space import Found, Space, told_sparse
 from reflow.engine.record_tables import NamespaceRow, RecordRow, VectorIndexRow
 from reflow.engine.transaction import EngineTransaction
-from reflow.errors import InvalidCursor, InvalidFilter, InvalidValue
+from reflow.errors import DefinitionError, InvalidCursor, InvalidFilter, InvalidValue, LimitExceeded
 from reflow.search.filters import Filter, check_metadata, parse
 from reflow.search.metric import VectorQuery
 from reflow.search.records import (
@@ -33,6 +34,7 @@ from reflow.search.records import (
     query_vector,
     sparse_of,
 )
+from reflow.storage.base import sequence_key
 from reflow.vectors import (
     IdPage,
     IndexStats,
@@ -47,6 +49,31 @@ from reflow.vectors import (
 )
 
 _MARK_BYTES = 8
+
+
+class Selection(NamedTuple):
+    """Records that pass a filter, and what is to become of them: other metadata, or nothing (None)."""
+
+    filter: Filter
+    namespace: str
+    set_metadata: Mapping[str, Any] | None
+    after: int = 0
+    """Only those first stored after this sequence number."""
+
+    @classmethod
+    def of(
+        cls, filter: Mapping[str, Any], namespace: str, otherwise: str, set_metadata: Mapping[str, Any] | None = None
+    ) -> Selection:
+        """Checked; `otherwise` is what is wrong with an empty filter. Raises InvalidValue."""
+        changes = None if set_metadata is None else check_metadata(set_metadata)
+        return cls(_required(filter, otherwise), checked_namespace(namespace), changes)
+
+
+class Changed(NamedTuple):
+    """How many records were changed, and after which one the next part begins; None when there is none."""
+
+    passed: int
+    after: int | None
 
 
 class RecordIndex:
@@ -65,7 +92,9 @@ class RecordIndex:
 
     # Finding the place
 
-    async def _open(self) -> tuple[VectorIndexRow, Shape]:
+    async def _open(self, *, writing: bool = False) -> tuple[VectorIndexRow, Shape]:
+        if writing and not self._tx.writable:
+            raise DefinitionError("a query can't write to a vector index: use a mutation")
         row = await existing_index(self._tx, self._name)
         return row, Shape(row.name, row.dims, row.metric)
 
@@ -78,7 +107,7 @@ class RecordIndex:
 
     async def upsert(self, vectors: Iterable[RecordLike], *, namespace: str = "") -> int:
         """Stores records, all of them or none. Raises InvalidValue, also for an id that is given twice."""
-        index, shape = await self._open()
+        index, shape = await self._open(writing=True)
         name = checked_namespace(namespace)
         entries = checked_entries(vectors, shape)
         if not entries:
@@ -100,7 +129,7 @@ class RecordIndex:
         namespace: str = "",
     ) -> None:
         """Changes parts of a record; nothing happens when there is none."""
-        index, shape = await self._open()
+        index, shape = await self._open(writing=True)
         key = checked_id(id)
         vector = None if values is None else checked_values(values, shape)
         sparse = None if sparse_values is None else sparse_of(sparse_values)
@@ -124,13 +153,8 @@ class RecordIndex:
         dry_run: bool = False,
     ) -> int:
         """Adds or replaces metadata of all records that pass a filter. Returns how many pass."""
-        wanted = _required(filter, "Update with empty metadata filter is not allowed")
-        metadata = check_metadata(set_metadata)
-
-        def change(space: Space, found: Found, row: RecordRow) -> None:
-            space.change(found, check_metadata({**row.metadata, **metadata}), row.sparse, None)
-
-        return await self._for_each(wanted, namespace, None if dry_run else change)
+        changes = Selection.of(filter, namespace, "Update with empty metadata filter is not allowed", set_metadata)
+        return (await self.change(changes, dry_run=dry_run)).passed
 
     async def delete(
         self,
@@ -144,10 +168,9 @@ class RecordIndex:
         if (ids is not None) + (filter is not None) + bool(delete_all) != 1:
             raise InvalidValue("delete needs exactly one of ids, filter and delete_all")
         if filter is not None:
-            wanted = _required(filter, "Delete with empty metadata filter is not allowed")
-            await self._for_each(wanted, namespace, lambda space, found, _: space.remove(found))
+            await self.change(Selection.of(filter, namespace, "Delete with empty metadata filter is not allowed"))
             return
-        index, _ = await self._open()
+        index, _ = await self._open(writing=True)
         name = checked_namespace(namespace)
         keys = [] if ids is None else list(dict.fromkeys(map(checked_id, ids)))
         row = await find_namespace(self._tx, index.number, name)
@@ -161,25 +184,35 @@ class RecordIndex:
             if found is not None and found.document is not None:
                 space.remove(found)
 
-    async def _for_each(
-        self, wanted: Filter, namespace: str, work: Callable[[Space, Found, RecordRow], None] | None
-    ) -> int:
-        """Does something to all records that pass a filter; returns how many there are."""
-        index, _ = await self._open()
-        space = await self._space(index, namespace)
+    async def change(self, selection: Selection, *, dry_run: bool = False, most: int | None = None) -> Changed:
+        """Changes or removes the records that pass a filter: all of them, or `most` of those behind `selection.after`.
+
+        Raises LimitExceeded where they are more than one mutation may write.
+        """
+        index, _ = await self._open(writing=not dry_run)
+        space = await self._space(index, selection.namespace)
         if space is None:
-            return 0
-        scan, page = space.scan(), self._tx.host.limits.records_per_turn
-        passed: list[str] = []
-        while rows := await scan.take(page):
-            passed += [row.key for row in rows if wanted.matches(row.metadata)]
-            await space.breathe(page - 1)
-        if work is not None:
-            for place, found in enumerate(await space.find(passed)):
-                if found is not None and found.document is not None:
-                    work(space, found, found.document)
-                await space.breathe(place)
-        return len(passed)
+            return Changed(0, None)
+        seqs = await space.matching(selection.filter)
+        if dry_run:
+            return Changed(len(seqs), None)
+        seqs = seqs[bisect_right(seqs, selection.after) :]
+        part = seqs[:most]
+        bound = self._tx.host.limits.documents_written
+        if len(part) > bound:
+            raise LimitExceeded(
+                f"the filter passes {len(part)} records, and one mutation may write limits.documents_written = {bound} "
+                "documents: narrow it, or call this from an action, which works in batches"
+            )
+        for place, found in enumerate(await space.records(part)):
+            row = found.document
+            assert row is not None
+            if selection.set_metadata is None:
+                space.remove(found)
+            else:
+                space.change(found, check_metadata({**row.metadata, **selection.set_metadata}), row.sparse, None)
+            await space.breathe(place)
+        return Changed(len(part), part[-1] if len(part) < len(seqs) else None)
 
     # Reading
 
@@ -206,11 +239,15 @@ class RecordIndex:
         if space is None or asked is None:
             return QueryResult(matches=[], namespace=name)
         asked = VectorQuery(asked.limit, asked.vector, asked.sparse, asked.filter, space.number)
-        best = await searches.best_vectors(self._tx, space.codec, space.vectors, space.place, asked)
-        rows = await space.rows([seq for _, seq in best])
+        tx = self._tx
+        if self._approximate:
+            best = await tx.wait(tx.host.vectors.search(space.place, asked, tx.snapshot.ts, approximate=True))
+        else:
+            best = await searches.best_vectors(tx, space.codec, space.vectors, space.place, asked)
+        records = await space.records([seq for _, seq in best])
         matches = [
-            self._match(space, seq, row, score, include_values, include_metadata)
-            for (score, seq), row in zip(best, rows, strict=True)
+            _match(space, record, score, include_values, include_metadata)
+            for (score, _), record in zip(best, records, strict=True)
         ]
         return QueryResult(matches=matches, namespace=name)
 
@@ -231,35 +268,26 @@ class RecordIndex:
         if space is None:
             return {}
         found = await space.find(keys)
-        return {
-            here.document.key: _record(space, here.seq, here.document)
-            for here in found
-            if here is not None and here.document is not None
-        }
+        return {here.document.key: _record(space, here) for here in found if here is not None and here.document}
 
     async def fetch_by_metadata(
         self, filter: Mapping[str, Any], *, namespace: str = "", limit: int = 100, pagination_token: str | None = None
     ) -> RecordPage:
-        """Records whose metadata pass a filter, in order of their ids."""
+        """Records whose metadata pass a filter, in the order in which their ids were first stored."""
         wanted = _required(filter, "Empty filter provided for fetch by metadata request")
         index, _ = await self._open()
         limits = self._tx.host.limits
         _check_number("limit", limit, limits.records_per_page, "limits.records_per_page")
         mark = _mark("fetch", index.number, checked_namespace(namespace), wanted.key)
-        after = None if pagination_token is None else _decoded(mark, pagination_token)
+        after = 0 if pagination_token is None else int.from_bytes(_decoded(mark, pagination_token), "big")
         space = await self._space(index, namespace)
-        records: list[Record] = []
         if space is None:
-            return RecordPage(records=records, next=None)
-        scan, page = space.scan(after=None if after is None else space.key_of(after)), limits.records_per_turn
-        while rows := await scan.take(page):
-            for row in rows:
-                if wanted.matches(row.metadata):
-                    if len(records) == limit:
-                        return RecordPage(records=records, next=encode_cursor(mark, records[-1].id.encode()))
-                    records.append(_record(space, self._tx.host.catalog.locate(row.id)[1], row))
-            await space.breathe(page - 1)
-        return RecordPage(records=records, next=None)
+            return RecordPage(records=[], next=None)
+        seqs = await space.matching(wanted)
+        seqs = seqs[bisect_right(seqs, after) :]
+        records = [_record(space, found) for found in await space.records(seqs[:limit])]
+        more = len(seqs) > limit
+        return RecordPage(records=records, next=encode_cursor(mark, sequence_key(seqs[limit - 1])) if more else None)
 
     async def list(
         self, *, prefix: str = "", namespace: str = "", limit: int = 100, pagination_token: str | None = None
@@ -274,7 +302,8 @@ class RecordIndex:
         space = await self._space(index, namespace)
         if space is None:
             return IdPage(ids=[], next=None)
-        rows: list[RecordRow] = await space.scan(prefix, None if after is None else space.key_of(after)).take(limit + 1)
+        start = None if after is None else space.key_of(after.decode("ascii", "replace"))
+        rows: list[RecordRow] = await space.scan(prefix, start).take(limit + 1)
         ids = [row.key for row in rows[:limit]]
         return IdPage(ids=ids, next=encode_cursor(mark, ids[-1].encode()) if len(rows) > limit else None)
 
@@ -297,7 +326,7 @@ class RecordIndex:
         index, _ = await self._open()
         _check_number("limit", limit, self._tx.host.limits.ids_per_page, "limits.ids_per_page")
         mark = _mark("namespaces", index.number, "", checked_namespace(prefix).encode())
-        after = None if pagination_token is None else _decoded(mark, pagination_token, empty=True)
+        after = None if pagination_token is None else _decoded(mark, pagination_token)[1:].decode("ascii", "replace")
         rows = await namespaces(self._tx, index.number, checked_namespace(prefix), after, limit + 1)
         told = [self._info(index, row) for row in rows[:limit]]
         last = rows[limit - 1].name if len(rows) > limit else None
@@ -311,12 +340,12 @@ class RecordIndex:
 
     async def create_namespace(self, name: str) -> None:
         """Makes an empty namespace; nothing happens when it is there."""
-        index, _ = await self._open()
+        index, _ = await self._open(writing=True)
         await make_namespace(self._tx, index, checked_namespace(name))
 
     async def delete_namespace(self, name: str) -> None:
         """Removes a namespace with its records. What does not exist is no error."""
-        index, _ = await self._open()
+        index, _ = await self._open(writing=True)
         row = await find_namespace(self._tx, index.number, checked_namespace(name))
         if row is not None:
             await drop_namespace(self._tx, row)
@@ -327,16 +356,17 @@ class RecordIndex:
     def _info(self, index: VectorIndexRow, row: NamespaceRow) -> NamespaceInfo:
         return NamespaceInfo(name=row.name, records=Space(self._tx, index, row.number).count())
 
-    def _match(
-        self, space: Space, seq: int, row: RecordRow, score: float, include_values: bool, include_metadata: bool
-    ) -> Match:
-        """A hit as its caller sees it."""
-        match = Match(id=row.key, score=abs(score) if space.index.metric == "euclidean" else score)
-        if include_values:
-            match.values, match.sparse_values = _values(space, seq), row.sparse
-        if include_metadata:
-            match.metadata = row.metadata
-        return match
+
+def _match(space: Space, found: Found, score: float, include_values: bool, include_metadata: bool) -> Match:
+    """A hit as its caller sees it."""
+    row = found.document
+    assert row is not None
+    match = Match(id=row.key, score=abs(score) if space.index.metric == "euclidean" else score)
+    if include_values:
+        match.values, match.sparse_values = _values(space, found.seq), row.sparse
+    if include_metadata:
+        match.metadata = row.metadata
+    return match
 
 
 def _asked(shape: Shape, vector: Any, id: Any, sparse: Any, filter: Filter | None, top_k: int) -> VectorQuery:
@@ -364,8 +394,10 @@ def _values(space: Space, seq: int) -> list[float] | None:
     return None if vector is None else vector.tolist()
 
 
-def _record(space: Space, seq: int, row: RecordRow) -> Record:
-    return Record(id=row.key, values=_values(space, seq), sparse_values=row.sparse, metadata=row.metadata)
+def _record(space: Space, found: Found) -> Record:
+    row = found.document
+    assert row is not None
+    return Record(id=row.key, values=_values(space, found.seq), sparse_values=row.sparse, metadata=row.metadata)
 
 
 def _check_number(what: str, given: object, most: int, limit: str) -> None:
@@ -379,12 +411,11 @@ def _mark(what: str, index: int, namespace: str, about: bytes) -> bytes:
     return blake2b(text, digest_size=_MARK_BYTES).digest()
 
 
-def _decoded(mark: bytes, token: str, *, empty: bool = False) -> str:
-    """The last id or name of the page before. Raises InvalidValue."""
+def _decoded(mark: bytes, token: str) -> bytes:
+    """Where the page before ended. Raises InvalidValue."""
     try:
-        last = decode_cursor(mark, token).decode("ascii")
-    except (InvalidCursor, UnicodeDecodeError, AttributeError, TypeError):
+        return decode_cursor(mark, token)
+    except (InvalidCursor, AttributeError, TypeError):
         raise InvalidValue(
             f"the pagination token {token!r:.100} belongs to another list or is damaged: begin without one"
         ) from None
-    return last[1:] if empty else last

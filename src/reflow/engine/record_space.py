@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple, cast
 
 from reflow.engine.documents import Key
@@ -13,6 +13,7 @@ from reflow.engine.transaction import EngineTransaction, Pending
 from reflow.errors import InvalidValue
 from reflow.keys import encode_part
 from reflow.schema import CREATED_FIELD, ID_FIELD
+from reflow.search.filters import Filter
 from reflow.search.metric import Place, Vector
 from reflow.search.records import Entry
 from reflow.search.sparse import Sparse
@@ -72,10 +73,10 @@ class Space:
         if (done + 1) % self.tx.host.limits.records_per_turn == 0:
             await self.tx.wait(asyncio.sleep(0))
 
-    async def rows(self, seqs: Sequence[int]) -> list[RecordRow]:
+    async def records(self, seqs: Sequence[int]) -> list[Found]:
         """Records by sequence number, which a search found in this very state."""
         tx, number = self.tx, self.codec.number
-        rows: list[RecordRow] = []
+        found: list[Found] = []
         turn = tx.host.limits.records_per_turn
         for start in range(0, len(seqs), turn):
             part = seqs[start : start + turn]
@@ -85,11 +86,29 @@ class Space:
             for seq in part:
                 tx.reads.points.add((number, seq))
                 raw = raws[seq] if seq in raws else tx.pending[number, seq].raw
-                tx.count_read(raw)
                 assert raw is not None, "a search finds what is there"
-                rows.append(self.codec.decode(raw))
+                tx.count_read(raw)
+                found.append(Found(seq, raw, self.codec.decode(raw)))
             await self.breathe(start + len(part) - 1)
-        return rows
+        return found
+
+    async def matching(self, wanted: Filter) -> list[int]:
+        """Sequence numbers of the records that pass a filter, the first inserted first; all join the read set."""
+        tx = self.tx
+        keys = self.keys()
+        tx.reads.add_range(keys.index, self._head, keys.lower, keys.upper)
+        seqs = await tx.wait(tx.host.vectors.matching(self.place, wanted, tx.snapshot.ts, self.number))
+        own = set(self._own())
+        if not own:
+            return seqs
+        writes = [tx.pending[self.codec.number, seq] for seq in own]
+        passing = [w.seq for w in writes if w.raw is not None and wanted.matches(w.document.metadata)]
+        return sorted([*(seq for seq in seqs if seq not in own), *passing])
+
+    def _own(self) -> Iterable[int]:
+        """Sequence numbers of the records here that this transaction has written."""
+        known = self.tx.record_keys.of(self.tx)
+        return [seq for (index, space, _), seq in known.items() if (index, space) == (self.index.number, self.number)]
 
     def keys(self, prefix: str = "", after: bytes | None = None) -> KeyRange:
         """The keys of the records whose id starts with `prefix`, behind the key `after`."""
@@ -111,10 +130,9 @@ class Space:
         keys = self.keys()
         tx.reads.add_range(keys.index, self._head, keys.lower, keys.upper)
         stored = tx.host.vectors.count(self.place, tx.snapshot.ts, self.number)
-        for (index, space, _), seq in tx.record_keys.of(tx).items():
-            if index == self.index.number and space == self.number:
-                write = tx.pending[self.codec.number, seq]
-                stored += (write.raw is not None) - (write.before is not None)
+        for seq in self._own():
+            write = tx.pending[self.codec.number, seq]
+            stored += (write.raw is not None) - (write.before is not None)
         return stored
 
     def vector(self, seq: int) -> Vector | None:

@@ -1,0 +1,200 @@
+"""Free-standing vector indexes from outside of functions: each call is a transaction of its own, or several."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from numpy.typing import ArrayLike
+
+from reflow.engine.record_index import RecordIndex, Selection
+from reflow.vectors import (
+    IdPage,
+    IndexStats,
+    NamespaceInfo,
+    NamespacePage,
+    QueryResult,
+    Record,
+    RecordLike,
+    RecordPage,
+    SparseValues,
+)
+
+if TYPE_CHECKING:
+    from reflow.engine.engine import Engine
+
+T = TypeVar("T")
+
+
+class RecordStore:
+    """The built-in `reflow.vectors.Store` of actions and servers."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def index(self, name: str) -> StoredIndex:
+        """The index of that name. Whether it exists shows when it is used."""
+        return StoredIndex(self._engine, name)
+
+
+class StoredIndex:
+    """A `reflow.vectors.Index`, which see. A write has returned when it is durable; queries may be approximate.
+
+    What a filter changes or deletes goes in bounded batches, each a transaction: whoever reads meanwhile sees a part.
+    Everything else is one transaction.
+    """
+
+    def __init__(self, engine: Engine, name: str) -> None:
+        self._engine = engine
+        self._name = name
+
+    @property
+    def name(self) -> str:
+        """The index's name."""
+        return self._name
+
+    @asynccontextmanager
+    async def _reading(self) -> AsyncGenerator[RecordIndex, None]:
+        async with self._engine.reading() as tx:
+            yield RecordIndex(tx, self._name, approximate=True)
+
+    async def _write(self, work: Callable[[RecordIndex], Awaitable[T]]) -> T:
+        return await self._engine.transact(lambda tx: work(RecordIndex(tx, self._name)))
+
+    async def upsert(self, vectors: Iterable[RecordLike], *, namespace: str = "") -> int:
+        """Stores records, all of them or none."""
+        records = list(vectors)
+        return await self._write(lambda index: index.upsert(records, namespace=namespace))
+
+    async def query(
+        self,
+        *,
+        vector: ArrayLike | None = None,
+        id: str | None = None,
+        sparse_vector: SparseValues | None = None,
+        top_k: int = 10,
+        namespace: str = "",
+        filter: Mapping[str, Any] | None = None,
+        include_values: bool = False,
+        include_metadata: bool = False,
+    ) -> QueryResult:
+        """The records most similar to a vector, a sparse vector, both together, or the vector of the record `id`."""
+        async with self._reading() as index:
+            return await index.query(
+                vector=vector,
+                id=id,
+                sparse_vector=sparse_vector,
+                top_k=top_k,
+                namespace=namespace,
+                filter=filter,
+                include_values=include_values,
+                include_metadata=include_metadata,
+            )
+
+    async def fetch(self, ids: Iterable[str], *, namespace: str = "") -> dict[str, Record]:
+        """Records by id; those that do not exist are left out."""
+        async with self._reading() as index:
+            return await index.fetch(ids, namespace=namespace)
+
+    async def fetch_by_metadata(
+        self, filter: Mapping[str, Any], *, namespace: str = "", limit: int = 100, pagination_token: str | None = None
+    ) -> RecordPage:
+        """Records whose metadata pass a filter, page by page."""
+        async with self._reading() as index:
+            return await index.fetch_by_metadata(
+                filter, namespace=namespace, limit=limit, pagination_token=pagination_token
+            )
+
+    async def update(
+        self,
+        id: str,
+        *,
+        values: ArrayLike | None = None,
+        sparse_values: SparseValues | None = None,
+        set_metadata: Mapping[str, Any] | None = None,
+        namespace: str = "",
+    ) -> None:
+        """Changes parts of a record; nothing happens when there is none."""
+        await self._write(
+            lambda index: index.update(
+                id, values=values, sparse_values=sparse_values, set_metadata=set_metadata, namespace=namespace
+            )
+        )
+
+    async def update_by_filter(
+        self,
+        filter: Mapping[str, Any],
+        *,
+        set_metadata: Mapping[str, Any],
+        namespace: str = "",
+        dry_run: bool = False,
+    ) -> int:
+        """Adds or replaces metadata of all records that pass a filter, in batches. Returns how many pass."""
+        chosen = Selection.of(filter, namespace, "Update with empty metadata filter is not allowed", set_metadata)
+        if dry_run:
+            async with self._reading() as index:
+                return (await index.change(chosen, dry_run=True)).passed
+        return await self._change(chosen)
+
+    async def delete(
+        self,
+        ids: Iterable[str] | None = None,
+        *,
+        filter: Mapping[str, Any] | None = None,
+        delete_all: bool = False,
+        namespace: str = "",
+    ) -> None:
+        """Removes records: by id or all of a namespace at once, by a filter in batches."""
+        if filter is not None and ids is None and not delete_all:
+            await self._change(Selection.of(filter, namespace, "Delete with empty metadata filter is not allowed"))
+            return
+        keys = None if ids is None else list(ids)
+        await self._write(lambda index: index.delete(keys, filter=filter, delete_all=delete_all, namespace=namespace))
+
+    async def _change(self, chosen: Selection) -> int:
+        """Changes what a filter passes, batch after batch."""
+        most = self._engine.limits.records_per_batch
+        total = 0
+        while True:
+            done = await self._write(partial(RecordIndex.change, selection=chosen, most=most))
+            total += done.passed
+            if done.after is None:
+                return total
+            chosen = chosen._replace(after=done.after)
+
+    async def list(
+        self, *, prefix: str = "", namespace: str = "", limit: int = 100, pagination_token: str | None = None
+    ) -> IdPage:
+        """Ids that start with `prefix`, in order of their bytes."""
+        async with self._reading() as index:
+            return await index.list(prefix=prefix, namespace=namespace, limit=limit, pagination_token=pagination_token)
+
+    async def stats(self) -> IndexStats:
+        """Numbers of the whole index."""
+        async with self._reading() as index:
+            return await index.stats()
+
+    async def list_namespaces(
+        self, *, prefix: str = "", limit: int = 100, pagination_token: str | None = None
+    ) -> NamespacePage:
+        """Namespaces whose names start with `prefix`, in order of their names."""
+        async with self._reading() as index:
+            return await index.list_namespaces(prefix=prefix, limit=limit, pagination_token=pagination_token)
+
+    async def describe_namespace(self, name: str) -> NamespaceInfo | None:
+        """One namespace, None when there is none of that name."""
+        async with self._reading() as index:
+            return await index.describe_namespace(name)
+
+    async def create_namespace(self, name: str) -> None:
+        """Makes an empty namespace; nothing happens when it is there."""
+        await self._write(lambda index: index.create_namespace(name))
+
+    async def delete_namespace(self, name: str) -> None:
+        """Removes a namespace with its records."""
+        await self._write(lambda index: index.delete_namespace(name))
+
+    async def settled(self, *, namespace: str = "") -> None:
+        """Returns at once: what is written is seen."""
