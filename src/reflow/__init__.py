@@ -7,12 +7,14 @@ from msgspec import UNSET
 from reflow.app import App
 from reflow.backend import Backend
 from reflow.context import ActionCtx, Identity, MutationCtx, QueryCtx
-from reflow.database import DatabaseReader, DatabaseWriter, Hit, Page, PaginationOptions, Query
+from reflow.database import DatabaseReader, DatabaseWriter, Query
 from reflow.engine.scheduler import Scheduled, ScheduledState
 from reflow.errors import ApplicationError, ReflowError, RetryAfter
 from reflow.functions import Function, Module, Retry
 from reflow.generations import Embedding, Generation, Generations, Model
+from reflow.hits import Explanation, Hit, HybridHit, LeftOut, Leg
 from reflow.limits import Limits
+from reflow.pages import Page, PaginationOptions
 from reflow.schema import Collection, Id, Index, Object, Table, TextIndex, VectorIndex, collection, missing
 from reflow.values import Int64
 
@@ -26,14 +28,18 @@ __all__ = [
     "DatabaseReader",
     "DatabaseWriter",
     "Embedding",
+    "Explanation",
     "Function",
     "Generation",
     "Generations",
     "Hit",
+    "HybridHit",
     "Id",
     "Identity",
     "Index",
     "Int64",
+    "LeftOut",
+    "Leg",
     "Limits",
     "Model",
     "Module",

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any, Literal, ParamSpec, Protocol, TypeVar
 
-from numpy.typing import ArrayLike
-
-from reflow.database import DatabaseReader, DatabaseWriter, Hit
+from reflow.database import DatabaseReader, DatabaseWriter
 from reflow.functions import ActionFunction, Function, MutationFunction, QueryFunction
-from reflow.generations import Generations, GenerationsInside
-from reflow.schema import Id, TextIndex, VectorIndex
+from reflow.generations import Embedded, Generations, GenerationsInside
+from reflow.hits import Conditions, Hit
+from reflow.schema import Id, VectorIndex
+from reflow.searching import Searching, SearchRun
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -51,14 +51,17 @@ class FunctionRun(Protocol):
     async def generations(self, work: Callable[[GenerationsInside], Awaitable[R]]) -> R: ...
 
 
-class SearchRun(FunctionRun, Protocol):
+class ActionRun(FunctionRun, SearchRun, Protocol):
     """A run outside of transactions: its searches read a snapshot of their own."""
 
     async def nearest(
-        self, index: VectorIndex, vector: Any, limit: int, filters: Mapping[str, Any]
-    ) -> list[Hit[Any]]: ...
-    async def search_text(
-        self, index: TextIndex, text: str, limit: int, filters: Mapping[str, Any]
+        self,
+        index: VectorIndex,
+        vector: Embedded,
+        limit: int,
+        conditions: Conditions,
+        *,
+        approximate: bool = False,
     ) -> list[Hit[Any]]: ...
 
 
@@ -198,12 +201,13 @@ class MutationCtx(TransactionCtx):
         return await self._run.call(function, args, dict(kwargs))
 
 
-class ActionCtx(BaseCtx):
-    """The context of an action: each call is a transaction of its own."""
+class ActionCtx(BaseCtx, Searching):
+    """The context of an action: each call is a transaction of its own, each search reads a snapshot of its own."""
 
-    def __init__(self, run: SearchRun) -> None:
-        super().__init__(run)
-        self._search = run
+    def __init__(self, run: ActionRun) -> None:
+        BaseCtx.__init__(self, run)
+        Searching.__init__(self, run)
+        self._action = run
         self.scheduler = Scheduler(run)
 
     async def run_query(self, function: QueryFunction[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -219,14 +223,20 @@ class ActionCtx(BaseCtx):
         return await self._run.call(function, args, dict(kwargs))
 
     async def nearest(
-        self, index: VectorIndex, vector: ArrayLike, *, limit: int = 10, **filters: Any
+        self,
+        index: VectorIndex,
+        vector: Embedded,
+        *,
+        limit: int = 10,
+        filter: Mapping[str, Any] | None = None,
+        min_length: int | None = None,
+        approximate: bool = False,
+        **equal: Any,
     ) -> list[Hit[Any]]:
-        """Like `ctx.db.nearest` in a query, on a snapshot of its own."""
-        return await self._search.nearest(index, vector, limit, filters)
-
-    async def search(self, index: TextIndex, text: str, *, limit: int = 10, **filters: Any) -> list[Hit[Any]]:
-        """Like `ctx.db.search` in a query, on a snapshot of its own."""
-        return await self._search.search_text(index, text, limit, filters)
+        """Like `ctx.db.nearest` in a query. `approximate` lets a large index answer from a graph: much faster, and a
+        few of the hits may not be the very best."""
+        conditions = Conditions(filter=filter, min_length=min_length, equal=equal)
+        return await self._action.nearest(index, vector, limit, conditions, approximate=approximate)
 
 
 FUNCTION_LOG = logging.getLogger("reflow.functions")

@@ -9,73 +9,33 @@ from typing import Any, Generic, Literal, Protocol, Self, overload
 
 import msgspec
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from typing_extensions import TypeVar
 
 from reflow.errors import DefinitionError, InvalidValue, NotUnique
+from reflow.generations import Embedded
+from reflow.pages import Page, PaginationOptions
 from reflow.schema import (
     Collection,
     Id,
     Index,
-    Object,
     Table,
     TableSpec,
     Tabular,
-    TextIndex,
     VectorIndex,
-    missing,
     spec_of,
 )
+from reflow.searching import Searching, SearchRun
 
 T = TypeVar("T", bound=Table, default=Any)
 D = TypeVar("D", default=Any)
 
-Other = TypeVar("Other", default=Any)
-
-Vectors = Mapping[VectorIndex, ArrayLike]
+Vectors = Mapping[VectorIndex, Embedded]
 """New vectors of a document, by index."""
 
 Filter = Callable[[Any], bool]
 
 _UNBOUNDED: Any = object()
-
-
-class Hit(Object, Generic[D]):
-    """A document that a search found; a higher score is better (cosine similarity, or BM25 for text)."""
-
-    doc: D
-    score: float
-
-
-class Page(Object, Generic[D], rename="camel"):
-    """One page of a paginated query, in the shape that Convex's clients expect."""
-
-    page: list[D]
-    is_done: bool
-    continue_cursor: str
-    split_cursor: str | None = None
-    page_status: Literal["SplitRecommended", "SplitRequired"] | None = None
-
-    def with_items(self, items: list[Other]) -> Page[Other]:
-        """The same page with other rows, such as documents joined with their neighbours."""
-        return Page(
-            page=items,
-            is_done=self.is_done,
-            continue_cursor=self.continue_cursor,
-            split_cursor=self.split_cursor,
-            page_status=self.page_status,
-        )
-
-
-class PaginationOptions(Object, rename="camel"):
-    """What a client asks of a page. `cursor` is None for the first one; `id` tells apart equal paginations."""
-
-    num_items: int
-    cursor: str | None = None
-    end_cursor: str | None = missing()
-    maximum_rows_read: int | None = missing()
-    maximum_bytes_read: int | None = missing()
-    id: int | None = missing()
 
 
 class Bound(msgspec.Struct, frozen=True, kw_only=True):
@@ -105,19 +65,13 @@ class Scan(Protocol):
         ...
 
 
-class Transaction(Protocol):
+class Transaction(SearchRun, Protocol):
     """What the facade needs of the engine."""
 
     async def get(self, ids: Sequence[str]) -> list[Any]: ...
     def scan(self, request: RangeRequest) -> Scan: ...
     async def count(self, request: RangeRequest) -> int: ...
     async def paginate(self, request: RangeRequest, options: PaginationOptions) -> Page[Any]: ...
-    async def nearest(
-        self, index: VectorIndex, vector: ArrayLike, limit: int, filters: Mapping[str, Any]
-    ) -> list[Hit[Any]]: ...
-    async def search_text(
-        self, index: TextIndex, text: str, limit: int, filters: Mapping[str, Any]
-    ) -> list[Hit[Any]]: ...
     async def vector(self, index: VectorIndex, id: str) -> NDArray[np.float32] | None: ...
     async def insert(
         self, spec: TableSpec, documents: Sequence[Any], vectors: Sequence[Vectors | None]
@@ -125,7 +79,7 @@ class Transaction(Protocol):
     async def patch(self, id: str, changes: Mapping[str, Any]) -> None: ...
     async def replace(self, id: str, document: Any) -> None: ...
     async def delete(self, ids: Sequence[str]) -> None: ...
-    async def set_vector(self, index: VectorIndex, id: str, vector: ArrayLike | None) -> None: ...
+    async def set_vector(self, index: VectorIndex, id: str, vector: Embedded | None) -> None: ...
     def normalize_id(self, spec: TableSpec, text: str) -> str | None: ...
 
 
@@ -232,10 +186,11 @@ class Query(Generic[D]):
         return type(self)(self._tx, msgspec.structs.replace(self._request, **changes))
 
 
-class DatabaseReader:
+class DatabaseReader(Searching):
     """Reads of one transaction: everything is seen at one timestamp and belongs to the read set."""
 
     def __init__(self, tx: Transaction) -> None:
+        super().__init__(tx)
         self._tx = tx
 
     async def get(self, id: Id[T]) -> T | None:
@@ -253,20 +208,6 @@ class DatabaseReader:
     def query(self, table: Tabular, /) -> Query[Any]:
         """Starts a read of a table, in order of creation unless `using` names an index."""
         return Query(self._tx, RangeRequest(table=spec_of(table), equal={}))
-
-    async def nearest(
-        self, index: VectorIndex, vector: ArrayLike, *, limit: int = 10, **filters: Any
-    ) -> list[Hit[Any]]:
-        """The documents whose vectors are most similar to `vector` (shape (dims,)), by cosine similarity, best first.
-
-        Exact, at this transaction's timestamp, with its own writes. `filters` are equalities on the index's filter
-        fields; a list means any of its values. There are fewer than `limit` hits only when fewer documents match.
-        """
-        return await self._tx.nearest(index, vector, limit, filters)
-
-    async def search(self, index: TextIndex, text: str, *, limit: int = 10, **filters: Any) -> list[Hit[Any]]:
-        """The documents that hold any word of `text` (the last one also as a prefix), by BM25, best first."""
-        return await self._tx.search_text(index, text, limit, filters)
 
     async def vector(self, index: VectorIndex, id: Id[Any]) -> NDArray[np.float32] | None:
         """The vector of a document, shape (dims,), or None."""
@@ -333,7 +274,7 @@ class DatabaseWriter(DatabaseReader):
         """Removes documents with their vectors. Raises DocumentNotFound."""
         await self._tx.delete(tuple(ids))
 
-    async def set_vector(self, index: VectorIndex, id: Id[Any], vector: ArrayLike) -> None:
+    async def set_vector(self, index: VectorIndex, id: Id[Any], vector: Embedded) -> None:
         """Sets the vector of a document, shape (dims,). Raises InvalidValue for other shapes, NaN and infinity."""
         await self._tx.set_vector(index, id, vector)
 

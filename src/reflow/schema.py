@@ -133,7 +133,8 @@ class Index:
 class TextIndex(Index):
     """A full-text index over one string field: BM25, words stemmed for English, the last word also as a prefix.
 
-    `filters` are fields that a search can demand to be equal to a value.
+    `filters` are the fields that a search can put conditions on; `"len(text)"` stands for the number of characters of
+    the field `text`.
     """
 
     kind = "text"
@@ -144,8 +145,8 @@ class TextIndex(Index):
 
     @property
     def all_fields(self) -> tuple[str, ...]:
-        """The text field and the filters."""
-        return (*self.fields, *self.filters)
+        """The text field and those of the filters."""
+        return (*self.fields, *(measured_field(name) or name for name in self.filters))
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -154,10 +155,12 @@ class TextIndex(Index):
 
 
 class VectorIndex(Index):
-    """A vector index: one float32 vector of `dims` numbers per document, compared by cosine similarity.
+    """A vector index: one float32 vector of `dims` numbers per document.
 
-    The vectors belong to the index, not to the document: see `ctx.db.insert(..., vectors=...)` and
-    `ctx.db.set_vector`. `filters` are fields that a search can demand to be equal to a value (or to one of several).
+    `metric` is how they are compared: "cosine" (similarity, -1 to 1), "dotproduct", or "euclidean" (a hit's score is
+    then minus the squared distance, so that higher is better). The vectors belong to the index, not to the document:
+    see `ctx.db.insert(..., vectors=...)` and `ctx.db.set_vector`. `filters` are the fields that a search can put
+    conditions on; `"len(text)"` stands for the number of characters of the field `text`.
     """
 
     kind = "vector"
@@ -175,8 +178,8 @@ class VectorIndex(Index):
 
     @property
     def all_fields(self) -> tuple[str, ...]:
-        """The filters: the vectors themselves are no field."""
-        return self.filters
+        """The fields of the filters: the vectors themselves are no field."""
+        return tuple(measured_field(name) or name for name in self.filters)
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -190,7 +193,14 @@ def _checked_filters(filters: tuple[str, ...]) -> tuple[str, ...]:
         raise DefinitionError(f'filters takes a tuple of field names: filters=("{filters}",)')
     if len(filters) > FILTER_FIELDS:
         raise DefinitionError(f"an index takes at most {FILTER_FIELDS} filter fields, got {len(filters)}")
+    if len(set(filters)) != len(filters):
+        raise DefinitionError(f"an index takes different filter fields, got {filters!r}")
     return tuple(filters)
+
+
+def measured_field(name: str) -> str | None:
+    """The field whose length a virtual filter such as `"len(text)"` is about; None for the name of a plain field."""
+    return name[4:-1] if name.startswith("len(") and name.endswith(")") else None
 
 
 class TableSpec:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -19,6 +19,7 @@ from reflow.engine.subscriptions import Subscriptions
 from reflow.engine.write_log import Commit
 from reflow.functions import Function
 from reflow.limits import Limits
+from reflow.search.metric import Place, VectorQuery
 from reflow.storage.base import Snapshot
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ class QueryCache:
         self._idle: OrderedDict[Entry, None] = OrderedDict()
         self._idle_bytes = 0
         self._personal: set[str] = set()
-        self._subscriptions: Subscriptions[Entry] = Subscriptions()
+        self._subscriptions: Subscriptions[Entry] = Subscriptions(limits.standing_hits)
 
     def find(self, function: Function[..., Any], args: bytes, identity: Identity | None, journal: str | None) -> Entry:
         """The entry of a query, a new one where there is none. `args` is the JSON object as it came."""
@@ -155,8 +156,10 @@ class QueryCache:
             result = entry.result
         entry.result, entry.reads, entry.ts, entry.stale_since = result, reads, ts, NEVER
         self._pin(entry, result.journal)
-        self._subscriptions.register(entry, reads)
-        if ts != self._committer.published and self._committer.log.changed_since(ts, reads):
+        late = ts != self._committer.published
+        outdated = late and self._committer.log.changed_since(ts, reads)
+        self._subscriptions.register(entry, reads, late=late, outdated=outdated)
+        if outdated:
             self._outdate(entry, ts + 1)
         entry.expires = self._now() + self._limits.clock_result_seconds if reads.clock else NEVER
         if reads.tick is not None:
@@ -182,14 +185,17 @@ class QueryCache:
         entry.key = (*entry.key[:3], entry.journal)
         self._entries.setdefault(entry.key, entry)
 
-    def publish(self, commits: Iterable[Commit]) -> None:
-        """Outdates what commits concern."""
+    def publish(self, commits: Sequence[Commit]) -> None:
+        """Outdates what a group of commits concerns."""
         if not len(self._subscriptions):
             return
-        for commit in commits:
-            for entry in self._subscriptions.overlapping(commit.touched):
-                if entry.ts < commit.ts:
-                    self._outdate(entry, commit.ts)
+        for entry, ts in list(self._subscriptions.publish(commits)):
+            if entry.ts < ts:
+                self._outdate(entry, ts)
+
+    def standing(self, place: Place, query: VectorQuery, ts: int) -> tuple[list[tuple[float, int]], bool] | None:
+        """What a live vector search finds at `ts`, best first, and whether that is all; None where it has to look."""
+        return self._subscriptions.vectors.found(place, query) if ts == self._committer.published else None
 
     def expire(self, entry: Entry) -> None:
         """Outdates an entry because time has passed."""

@@ -83,7 +83,7 @@ class Committer:
         self._vectors = vectors
         self._publish = publish
         self._drop = drop
-        self.log = WriteLog(limits.write_log_commits)
+        self.log = WriteLog(limits.write_log_commits, limits.write_log_search_bytes)
         self._places = asyncio.Semaphore(limits.snapshots_open)
         self.published = 0
         """The timestamp that queries see."""

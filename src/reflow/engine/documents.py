@@ -17,14 +17,14 @@ from reflow.errors import InvalidId, InvalidValue
 from reflow.ids import parse_id
 from reflow.keys import MISSING, encode_part
 from reflow.limits import Limits
-from reflow.schema import CREATED_FIELD, ID_FIELD, IdOf, Index, TableSpec, TextIndex, VectorIndex
+from reflow.schema import CREATED_FIELD, ID_FIELD, IdOf, Index, TableSpec, TextIndex, VectorIndex, measured_field
 from reflow.search.metric import Place, Vector, checked
 from reflow.search.sparse import Sparse
-from reflow.search.tokens import tokens
+from reflow.search.standing_text import TextEntry
 from reflow.storage.base import sequence_key
 
-GENERATION = 1
-"""The generation of vectors that a table's searches use."""
+FIRST_GENERATION = 1
+"""The generation of vectors that an index starts with."""
 
 IdCheck = Callable[[object, str], None]
 """Called with the target of an `Id[...]` annotation and the text found there; raises InvalidId."""
@@ -37,28 +37,6 @@ class Key(NamedTuple):
 
     full: bytes
     ends: tuple[int, ...]
-
-
-class TextEntry:
-    """A document's text in an index, and what filters can ask of the document. Tokens are computed when needed."""
-
-    __slots__ = ("_tokens", "metadata", "source")
-
-    def __init__(self, source: str, metadata: dict[str, Any]) -> None:
-        self.source = source
-        self.metadata = metadata
-        self._tokens: str | None = None
-
-    @property
-    def tokens(self) -> str:
-        """The terms in order, separated by single spaces."""
-        if self._tokens is None:
-            self._tokens = " ".join(tokens(self.source))
-        return self._tokens
-
-    def same(self, other: TextEntry) -> bool:
-        """Whether no search could tell them apart."""
-        return self.source == other.source and same_metadata(self.metadata, other.metadata)
 
 
 def same_metadata(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
@@ -93,9 +71,13 @@ class IndexCodec:
         self.number = number
         self.name = index.name
         self.fields = index.fields
+        self.generations: tuple[int, ...] = (FIRST_GENERATION,)
+        """All generations in which documents may have vectors; `reflow.engine.generations` says what each is for."""
         self._getters = tuple(field_getter(spec, field) for field in index.fields)
         filters = index.filters if isinstance(index, TextIndex | VectorIndex) else ()
-        self.filters = {name: field_getter(spec, name) for name in filters}
+        self.filters = {name: _filter_getter(spec, name) for name in filters}
+        if isinstance(index, TextIndex):  # its text is read anyway, so that its length comes with it
+            self.filters.setdefault(f"len({self.fields[0]})", _length_getter(spec, self.fields[0]))
 
     def key(self, document: Any, tail: bytes) -> Key:
         """The range key of a document; `tail` is the key of its sequence number."""
@@ -120,8 +102,14 @@ class IndexCodec:
         return {name: comparable(value) for name, value in found.items() if value is not MISSING}
 
     def place(self, document: Any) -> Place:
-        """The set of vectors that a document's vector belongs to."""
-        return self.number, GENERATION
+        """The set of vectors that a document's vector belongs to, where it has only one."""
+        return self.number, self.generations[0]
+
+    def places(self, document: Any) -> tuple[Place, ...]:
+        """The sets of vectors in which a document may have one: as many as there are generations."""
+        if len(self.generations) == 1:
+            return (self.place(document),)
+        return tuple((self.number, generation) for generation in self.generations)
 
     def space(self, document: Any) -> int:
         """The number of the namespace within the place."""
@@ -153,6 +141,18 @@ def comparable(value: Any) -> Any:
         return cast("list[str]", value)
     part = encode_part(cast(object, value))
     return f"\0{part.hex()}"
+
+
+def _filter_getter(spec: TableSpec, name: str) -> Callable[[Any], Any]:
+    """Reads what a filter is about: a field, or the number of characters of one."""
+    field = measured_field(name)
+    return field_getter(spec, name) if field is None else _length_getter(spec, field)
+
+
+def _length_getter(spec: TableSpec, field: str) -> Callable[[Any], Any]:
+    """Reads the number of characters of a text field; MISSING where the field holds no text."""
+    read = field_getter(spec, field)
+    return lambda document: len(value) if isinstance(value := read(document), str) else MISSING
 
 
 def field_getter(spec: TableSpec, field: str) -> Callable[[Any], Any]:

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
-from reflow.database import Page, PaginationOptions, RangeRequest
+from reflow.database import RangeRequest
 from reflow.engine.scan import KeyRange, Scan
 from reflow.errors import InvalidCursor, InvalidValue
+from reflow.pages import Page, PaginationOptions
 from reflow.storage.base import TOP
 
 if TYPE_CHECKING:
@@ -62,21 +63,21 @@ async def paginate(tx: EngineTransaction, request: RangeRequest, options: Pagina
     keys = tx.key_range(request)
     mark = fingerprint(keys, request)
     start = None if options.cursor is None else decode_cursor(mark, options.cursor)
-    end_cursor = options.end_cursor or _journal_end(tx, mark, start, keys.reverse)
+    end_cursor = options.end_cursor or journal_end(tx, mark, start, reverse=keys.reverse)
     if start == TOP:
-        return _page(tx, [], mark, TOP)
+        return page_of(tx, [], mark, TOP)
     rest = keys if start is None else _behind(keys, start)
     if end_cursor is None:
         scan = Scan(tx, rest, request.filter)
         found = await scan.take(options.num_items)
         end = TOP if scan.ended or scan.last_key is None else scan.last_key
-        return _page(tx, found, mark, end)
+        return page_of(tx, found, mark, end)
     end = decode_cursor(mark, end_cursor)
     found = await Scan(tx, rest if end == TOP else _up_to(rest, end), request.filter).take(None)
-    return _page(tx, found, mark, end)
+    return page_of(tx, found, mark, end)
 
 
-def _journal_end(tx: EngineTransaction, mark: bytes, start: bytes | None, reverse: bool) -> str | None:
+def journal_end(tx: EngineTransaction, mark: bytes, start: bytes | None, *, reverse: bool) -> str | None:
     """The end of the former run's page; a journal of another query counts for nothing.
 
     A function may read several pages: the journal holds their ends in the order of the calls.
@@ -91,7 +92,8 @@ def _journal_end(tx: EngineTransaction, mark: bytes, start: bytes | None, revers
     return cursor if behind else None
 
 
-def _page(tx: EngineTransaction, found: list[Any], mark: bytes, end: bytes) -> Page[Any]:
+def page_of(tx: EngineTransaction, found: list[Any], mark: bytes, end: bytes) -> Page[Any]:
+    """A page with its end, which joins the journal."""
     cursor = encode_cursor(mark, end)
     tx.page_ends.append(cursor)
     return Page(page=found, is_done=end == TOP, continue_cursor=cursor)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from reflow.search.standing import VectorRead
+from reflow.search.standing_text import TextRead
+
 
 @dataclass(slots=True, eq=True)
 class ReadRange:
@@ -23,16 +26,19 @@ class ReadRange:
 
 
 class ReadSet:
-    """Documents by id, index ranges, whole indexes (of searches), and what is not data: the clock."""
+    """Documents by id, index ranges, searches, and what is not data: the clock."""
 
-    __slots__ = ("clock", "max_ranges", "points", "ranges", "tick", "whole")
+    __slots__ = ("clock", "max_ranges", "points", "ranges", "texts", "tick", "vectors", "whole")
 
     def __init__(self, max_ranges: int) -> None:
         self.points: set[tuple[int, int]] = set()
-        """(table number, sequence number) of documents read by id, also of those that were not there."""
+        """(table number, sequence number) of documents read by id, also of those that were not there; and under the
+        number of a vector index, documents whose vectors were read or found."""
         self.ranges: list[ReadRange] = []
         self.whole: set[int] = set()
         """Numbers of indexes of which everything matters."""
+        self.vectors: list[VectorRead] = []
+        self.texts: list[TextRead] = []
         self.clock = False
         self.tick: float | None = None
         """Seconds after which a live query runs again because it asked for `ctx.now(every=...)`."""
@@ -56,5 +62,5 @@ class ReadSet:
         self.ranges.clear()
 
     def same_data(self, other: ReadSet) -> bool:
-        """Whether both depend on the same data, so that a registration can stay."""
+        """Whether both depend on the same documents and ranges, so that a registration of these can stay."""
         return self.points == other.points and self.ranges == other.ranges and self.whole == other.whole

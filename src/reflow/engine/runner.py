@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from reflow import values
 from reflow.context import FUNCTION_LOG, ActionCtx, Identity, Level, MutationCtx, QueryCtx
-from reflow.database import DatabaseReader, DatabaseWriter, Hit
+from reflow.database import DatabaseReader, DatabaseWriter
 from reflow.engine import guard
 from reflow.engine.generations import Generations
 from reflow.engine.transaction import EngineTransaction
@@ -30,8 +30,10 @@ from reflow.errors import (
     StorageError,
 )
 from reflow.functions import Function
-from reflow.generations import GenerationsInside
+from reflow.generations import Embedded, GenerationsInside
+from reflow.hits import Conditions, Explanation, Hit, HybridHit, HybridRequest
 from reflow.limits import Limits
+from reflow.pages import Page, PaginationOptions
 from reflow.schema import TextIndex, VectorIndex
 
 if TYPE_CHECKING:
@@ -288,13 +290,39 @@ class ActionRun:
     async def generations(self, work: Callable[[GenerationsInside], Awaitable[R]]) -> R:
         return await self.engine.transact(lambda tx: work(Generations(tx)))
 
-    async def nearest(self, index: VectorIndex, vector: Any, limit: int, filters: Mapping[str, Any]) -> list[Hit[Any]]:
+    async def nearest(
+        self,
+        index: VectorIndex,
+        vector: Embedded,
+        limit: int,
+        conditions: Conditions,
+        *,
+        approximate: bool = False,
+    ) -> list[Hit[Any]]:
         async with self.engine.reading() as tx:
-            return await tx.nearest(index, vector, limit, filters)
+            return await tx.nearest(index, vector, limit, conditions, approximate=approximate)
 
-    async def search_text(self, index: TextIndex, text: str, limit: int, filters: Mapping[str, Any]) -> list[Hit[Any]]:
+    async def search_text(self, index: TextIndex, text: str, limit: int, conditions: Conditions) -> list[Hit[Any]]:
         async with self.engine.reading() as tx:
-            return await tx.search_text(index, text, limit, filters)
+            return await tx.search_text(index, text, limit, conditions)
+
+    async def search_page(
+        self, index: TextIndex, text: str, options: PaginationOptions, conditions: Conditions
+    ) -> Page[Hit[Any]]:
+        async with self.engine.reading() as tx:
+            return await tx.search_page(index, text, options, conditions)
+
+    async def hybrid(
+        self, indexes: tuple[VectorIndex, TextIndex], vector: Embedded, text: str, request: HybridRequest
+    ) -> list[HybridHit[Any]]:
+        async with self.engine.reading() as tx:
+            return await tx.hybrid(indexes, vector, text, request)
+
+    async def explain(
+        self, indexes: tuple[VectorIndex, TextIndex], vector: Embedded, text: str, request: HybridRequest
+    ) -> Explanation[Any]:
+        async with self.engine.reading() as tx:
+            return await tx.explain(indexes, vector, text, request)
 
 
 def is_outcome(error: BaseException) -> bool:

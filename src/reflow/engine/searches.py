@@ -1,54 +1,103 @@
-"""Vector and text searches inside a transaction: the snapshot's hits and the transaction's own writes together."""
+"""Vector searches inside a transaction: the snapshot's hits and the transaction's own writes together."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping
+import operator
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
-from numpy.typing import ArrayLike
-
-from reflow.database import Hit
-from reflow.engine.documents import IndexCodec, TableCodec, TextEntry, VectorEntry, comparable
-from reflow.errors import DefinitionError, LimitExceeded
-from reflow.schema import TextIndex, VectorIndex
-from reflow.search import bm25
-from reflow.search.filters import Filter, equals
+from reflow.engine.conditions import wanted
+from reflow.engine.documents import IndexCodec, TableCodec, VectorEntry
+from reflow.engine.generations import Generations
+from reflow.errors import InvalidValue, LimitExceeded
+from reflow.generations import Embedded
+from reflow.hits import Conditions, Hit
+from reflow.schema import VectorIndex
 from reflow.search.metric import Metric, Place, VectorQuery, found_score
-from reflow.search.tokens import query_terms
-from reflow.storage.base import TextTerm
+from reflow.search.standing import KEPT, VectorRead
 
 if TYPE_CHECKING:
-    from reflow.engine.transaction import EngineTransaction, Pending
+    from reflow.engine.transaction import EngineTransaction
+
+Ranking = list[tuple[float, int]]
+"""(score, sequence number), best first."""
 
 
 async def nearest(
-    tx: EngineTransaction, index: VectorIndex, vector: ArrayLike, limit: int, filters: Mapping[str, Any]
+    tx: EngineTransaction,
+    index: VectorIndex,
+    vector: Embedded,
+    limit: int,
+    conditions: Conditions,
+    *,
+    approximate: bool = False,
 ) -> list[Hit[Any]]:
-    """The documents with the most similar vectors. The whole index joins the read set."""
+    """The documents with the most similar vectors. Raises InvalidValue, InvalidFilter, LimitExceeded."""
     codec, found = tx.host.catalog.index(index)
-    _check_limit(limit, tx.host.limits.nearest, "limits.nearest")
-    query = VectorQuery(limit, found.checked(vector, None), filter=_wanted(found, filters))
-    return await _load(tx, codec, await best_vectors(tx, codec, found, found.place(None), query))
+    count = checked_limit(limit, tx.host.limits.nearest, "limits.nearest")
+    place, numbers = await Generations(tx).chosen(index, vector)
+    query = VectorQuery(count, numbers, filter=wanted(found, conditions))
+    if approximate:
+        ranking = await tx.wait(tx.host.vectors.search(place, query, tx.snapshot.ts, approximate=True))
+    else:
+        ranking = await best_vectors(tx, codec, found, place, query)
+    documents = await load(tx, codec, [seq for _, seq in ranking])
+    return [Hit(doc=documents[seq], score=score) for score, seq in ranking]
+
+
+def checked_limit(limit: object, bound: int, name: str) -> int:
+    """A search's `limit` as a number. Raises InvalidValue for what is none, LimitExceeded for one out of bounds."""
+    try:
+        count = operator.index(limit)  # pyright: ignore[reportArgumentType]
+    except TypeError:
+        raise InvalidValue(f"a search's limit must be a whole number of hits, got {limit!r}") from None
+    if not 1 <= count <= bound:
+        raise LimitExceeded(f"a search's limit must be 1 to {bound} ({name}), got {count}")
+    return count
 
 
 async def best_vectors(
     tx: EngineTransaction, codec: TableCodec, index: IndexCodec, place: Place, query: VectorQuery
-) -> list[tuple[float, int]]:
+) -> Ranking:
     """(score, sequence number) of the best documents of a namespace, own writes included; it joins the read set."""
-    tx.reads.whole.add(index.number)
     own = _own_entries(tx, codec, index, place)
-    asked = replace(query, limit=query.limit + len(own))
-    hits = await tx.wait(tx.host.vectors.search(place, asked, tx.snapshot.ts))
     metric = tx.host.vectors.metric(place)
-    ranked = [hit for hit in hits if hit[1] not in own]
-    for seq, entry in own.items():
-        value = _own_score(tx, metric, place, seq, entry, query)
-        if value is not None:
-            ranked.append((value, seq))
-    ranked.sort(key=lambda hit: (-hit[0], hit[1]))
-    return ranked[: query.limit]
+    found, complete = await _stored_hits(tx, place, query, len(own))
+    if own:
+        found = [hit for hit in found if hit[1] not in own]
+        for seq, entry in own.items():
+            score = _own_score(tx, metric, place, seq, entry, query)
+            if score is not None:
+                found.append((score, seq))
+        found.sort(key=lambda hit: (-hit[0], hit[1]))
+    tx.reads.points.update((place[0], seq) for _, seq in found[: query.limit])
+    add_search(tx)
+    tx.reads.vectors.append(VectorRead(place, metric, query, tx.snapshot.ts, found, complete))
+    return found[: query.limit]
+
+
+async def _stored_hits(tx: EngineTransaction, place: Place, query: VectorQuery, own: int) -> tuple[Ranking, bool]:
+    """At least the best of the snapshot, as many more as this transaction may shadow, and whether they are all."""
+    ts = tx.snapshot.ts
+    if tx.standing is None:
+        depth = query.limit + own
+    else:
+        known = tx.standing(place, query, ts)
+        if known is not None:
+            return known
+        depth = KEPT * query.limit
+    found = await tx.wait(tx.host.vectors.search(place, replace(query, limit=depth), ts))
+    return found, len(found) < depth
+
+
+def add_search(tx: EngineTransaction) -> None:
+    """Counts a search against the limit of the read set. Raises LimitExceeded."""
+    bound = tx.host.limits.searches_read
+    if len(tx.reads.vectors) + len(tx.reads.texts) >= bound:
+        raise LimitExceeded(
+            f"one function made more than limits.searches_read = {bound} searches; split the work into several"
+        )
 
 
 def _own_entries(
@@ -57,11 +106,13 @@ def _own_entries(
     """What this transaction may have changed in a place; None where it has removed the document."""
     own: dict[int, VectorEntry | None] = {}
     for (number, seq), write in tx.pending.items():
-        if number == codec.number and index.place(write.former if write.raw is None else write.document) == place:
+        if number != codec.number or (write.raw is None and write.before is None):
+            continue
+        if place in index.places(write.former if write.raw is None else write.document):
             own[seq] = None if write.raw is None else index.entry(write.document)
     for (where, seq), vector in tx.pending_vectors.items():
-        if where == place and seq not in own:
-            own[seq] = index.entry(vector.document)
+        if where == place and (codec.number, seq) not in tx.pending:
+            own[seq] = None if vector.vector is None else index.entry(vector.document)
     return own
 
 
@@ -77,97 +128,17 @@ def _own_score(
     return found_score(metric, vector, entry.sparse, query)
 
 
-async def search_text(
-    tx: EngineTransaction, index: TextIndex, text: str, limit: int, filters: Mapping[str, Any]
-) -> list[Hit[Any]]:
-    """The best documents by BM25. The whole index joins the read set."""
-    codec, found = tx.host.catalog.index(index)
-    _check_limit(limit, tx.host.limits.text_hits, "limits.text_hits")
-    wanted = _wanted(found, filters)
-    tx.reads.whole.add(found.number)
-    terms = query_terms(text)
-    if not terms:
-        return []
-    own = {seq: write for (number, seq), write in tx.pending.items() if number == codec.number}
-    ranked: list[tuple[float, int]] = []
-    if own:
-        stats = await tx.wait(tx.snapshot.text_stats(found.number, terms))
-        for seq, write in own.items():
-            entry = None if write.raw is None else found.text(write.document)
-            counts = _frequencies(entry, terms)
-            if entry is not None and any(counts) and (wanted is None or wanted.matches(entry.metadata)):
-                ranked.append((bm25.score(counts, entry.tokens.count(" ") + 1, stats), seq))
-    ranked += await _stored_hits(tx, codec, found, terms, limit, wanted, own)
-    ranked.sort(key=lambda hit: (-hit[0], -hit[1]))
-    return await _load(tx, codec, ranked[:limit])
-
-
-async def _stored_hits(
-    tx: EngineTransaction,
-    codec: TableCodec,
-    index: IndexCodec,
-    terms: list[TextTerm],
-    limit: int,
-    wanted: Filter | None,
-    own: Mapping[int, Pending],
-) -> list[tuple[float, int]]:
-    """The snapshot's best hits that pass the filters, fetched in growing steps until there are enough."""
-    passed: list[tuple[float, int]] = []
-    offset, size = 0, limit + len(own)
-    while True:
-        hits = await tx.wait(tx.snapshot.search_text(index.number, terms, limit=size, offset=offset))
-        kept = [hit for hit in hits if hit.seq not in own]
-        if wanted is not None and kept:
-            values = await tx.wait(tx.snapshot.get_many(codec.number, [hit.seq for hit in kept]))
-            found = zip(kept, values, strict=True)
-            kept = [hit for hit, value in found if value and wanted.matches(index.metadata(codec.decode(value)))]
-        passed += [(hit.score, hit.seq) for hit in kept]
-        if len(hits) < size or len(passed) >= limit:
-            return passed[:limit]
-        offset += size
-        size = min(4 * size, tx.host.limits.documents_read)
-
-
-def _check_limit(limit: int, bound: int, name: str) -> None:
-    if not 1 <= limit <= bound:
-        raise LimitExceeded(f"a search's limit must be 1 to {bound} ({name}), got {limit}")
-
-
-def _wanted(index: IndexCodec, filters: Mapping[str, Any]) -> Filter | None:
-    for name in filters:
-        if name not in index.filters:
-            raise DefinitionError(
-                f"{index.index!r} can't be filtered by {name!r}; its filters are {sorted(index.filters)}"
-            )
-    conditions: dict[str, Any] = {}
-    for name, value in filters.items():
-        several = isinstance(value, list | tuple | set)
-        conditions[name] = [comparable(item) for item in cast("Iterable[Any]", value)] if several else comparable(value)
-    return equals(conditions)
-
-
-def _frequencies(entry: TextEntry | None, terms: list[TextTerm]) -> list[int]:
-    """How often each query term occurs among a document's tokens."""
-    if entry is None or not entry.tokens:
-        return [0] * len(terms)
-    counts = Counter(entry.tokens.split(" "))
-    return [
-        sum(n for word, n in counts.items() if word.startswith(term.term)) if term.prefix else counts[term.term]
-        for term in terms
-    ]
-
-
-async def _load(tx: EngineTransaction, codec: TableCodec, ranked: list[tuple[float, int]]) -> list[Hit[Any]]:
-    """The hits with their documents. Every hit can be loaded: it comes from this very snapshot."""
-    stored = [seq for _, seq in ranked if (codec.number, seq) not in tx.pending]
+async def load(tx: EngineTransaction, codec: TableCodec, seqs: Sequence[int]) -> dict[int, Any]:
+    """Documents by sequence number. Every hit can be loaded: it comes from this very snapshot."""
+    stored = [seq for seq in seqs if (codec.number, seq) not in tx.pending]
     values = await tx.wait(tx.snapshot.get_many(codec.number, stored)) if stored else []
     raws = dict(zip(stored, values, strict=True))
-    hits: list[Hit[Any]] = []
-    for value, seq in ranked:
+    documents: dict[int, Any] = {}
+    for seq in seqs:
         tx.reads.points.add((codec.number, seq))
         write = tx.pending.get((codec.number, seq))
         raw = raws[seq] if write is None else write.raw
         tx.count_read(raw)
         if raw is not None:
-            hits.append(Hit(doc=codec.decode(raw), score=value))
-    return hits
+            documents[seq] = codec.decode(raw)
+    return documents

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Hashable, Iterator, Sequence
 from typing import Generic, TypeVar
 
 from reflow.engine.reads import ReadRange, ReadSet
-from reflow.engine.write_log import Touched
+from reflow.engine.write_log import Commit, Touched
+from reflow.search.standing import StandingSearches
+from reflow.search.standing_text import StandingTexts, TextChange
 
-O = TypeVar("O")  # noqa: E741 - the owner of a read set
+O = TypeVar("O", bound=Hashable)  # noqa: E741 - the owner of a read set
 
 _Bounds = tuple[bytes, bytes]
 
@@ -61,7 +64,10 @@ class _RangeIndex(Generic[O]):
 class Subscriptions(Generic[O]):
     """Read sets by owner, and the owners whose read sets overlap a commit."""
 
-    def __init__(self) -> None:
+    def __init__(self, standing_hits: int) -> None:
+        """`standing_hits`: see the limit of that name."""
+        self.vectors: StandingSearches[O] = StandingSearches(standing_hits)
+        self.texts: StandingTexts[O] = StandingTexts()
         self._points: dict[tuple[int, int], set[O]] = {}
         self._ranges: dict[int, _RangeIndex[O]] = {}
         self._whole: dict[int, set[O]] = {}
@@ -70,15 +76,24 @@ class Subscriptions(Generic[O]):
     def __len__(self) -> int:
         return len(self._reads)
 
-    def register(self, owner: O, reads: ReadSet) -> None:
-        """Sets the read set of an owner, in place of its former one."""
+    def register(self, owner: O, reads: ReadSet, *, late: bool = False, outdated: bool = False) -> None:
+        """Sets the read set of an owner, in place of its former one.
+
+        `late`: commits were published since it was read; then it was found to hold still, or else `outdated`.
+        """
         former = self._reads.get(owner)
+        if former is None or former.vectors or reads.vectors:
+            self.vectors.register(owner, reads.vectors, late=late, outdated=outdated)
+        if former is None or former.texts or reads.texts:
+            self.texts.register(owner, reads.texts)
+        self._reads[owner] = reads
         if former is not None:
             if former.same_data(reads):
-                self._reads[owner] = reads
                 return
-            self.remove(owner)
-        self._reads[owner] = reads
+            self._unlink(owner, former)
+        self._link(owner, reads)
+
+    def _link(self, owner: O, reads: ReadSet) -> None:
         for point in reads.points:
             self._points.setdefault(point, set()).add(owner)
         for index in reads.whole:
@@ -93,6 +108,11 @@ class Subscriptions(Generic[O]):
         reads = self._reads.pop(owner, None)
         if reads is None:
             return
+        self.vectors.remove(owner)
+        self.texts.remove(owner)
+        self._unlink(owner, reads)
+
+    def _unlink(self, owner: O, reads: ReadSet) -> None:
         for point in reads.points:
             _discard(self._points, point, owner)
         for index in reads.whole:
@@ -104,8 +124,25 @@ class Subscriptions(Generic[O]):
                 if not ranges.buckets:
                     del self._ranges[found.index]
 
-    def overlapping(self, touched: Touched) -> set[O]:
-        """The owners that a commit concerns."""
+    def publish(self, commits: Sequence[Commit]) -> Iterator[tuple[O, int]]:
+        """The owners that a group of commits concerns, each with the timestamp of one that does. Every group is to be
+        told, once."""
+        for ts, touched in commits:
+            for owner in self._overlapping(touched):
+                yield owner, ts
+        changes = [change for commit in commits for change in commit.touched.vectors]
+        if changes:
+            for owner in self.vectors.publish(changes):
+                yield owner, commits[0].ts
+        texts: dict[int, list[TextChange]] = {}
+        for commit in commits:
+            for index, some in commit.touched.texts.items():
+                texts.setdefault(index, []).extend(some)
+        for index, some in texts.items():
+            for owner in self.texts.concerned(index, some):
+                yield owner, commits[0].ts
+
+    def _overlapping(self, touched: Touched) -> set[O]:
         owners: set[O] = set()
         for point in touched.points:
             found = self._points.get(point)

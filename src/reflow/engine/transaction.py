@@ -2,31 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Generator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 import msgspec
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from reflow.database import Hit, Page, PaginationOptions, RangeRequest, Vectors
-from reflow.engine import pagination, searches
+from reflow.database import RangeRequest, Vectors
+from reflow.engine import hybrid_searches, pagination, searches, text_searches
 from reflow.engine.catalog import Catalog
-from reflow.engine.documents import GENERATION, IndexCodec, Key, TableCodec, VectorEntry, document_id
+from reflow.engine.documents import IndexCodec, Key, TableCodec, VectorEntry, document_id, same_metadata
+from reflow.engine.generations import Generations
 from reflow.engine.reads import ReadSet
 from reflow.engine.record_tables import RecordKeys
 from reflow.engine.scan import KeyRange, Scan, resolve
-from reflow.engine.write_log import TextChange, Touched
+from reflow.engine.write_log import Touched
 from reflow.errors import ContextFinished, DefinitionError, DocumentNotFound, LimitExceeded, StorageError
+from reflow.generations import Embedded, Generation
+from reflow.hits import Conditions, Explanation, Hit, HybridHit, HybridRequest
 from reflow.limits import Limits
+from reflow.pages import Page, PaginationOptions
 from reflow.schema import Index, TableSpec, TextIndex, VectorIndex
-from reflow.search.metric import Place, Vector, VectorChange
+from reflow.search.metric import Place, Vector, VectorChange, VectorQuery
+from reflow.search.standing_text import TextChange
 from reflow.search.vector import VectorStore
 from reflow.storage.base import Batch, IndexWrite, Request, Snapshot, TextWrite, VectorWrite, Write
 
 T = TypeVar("T")
+
+_NOTHING = VectorEntry(0, None, {})
 
 
 class Host(Protocol):
@@ -63,6 +70,9 @@ class PendingVector(msgspec.Struct, frozen=True, gc=False):
     document: Any
 
 
+Standing = Callable[[Place, VectorQuery, int], tuple[list[tuple[float, int]], bool] | None]
+"""What is known of a vector search at a timestamp without looking: hits, best first, and whether they are all."""
+
 Mark = tuple[dict[tuple[int, int], Pending], dict[tuple[Place, int], PendingVector]]
 """Buffered writes at some moment."""
 
@@ -70,8 +80,10 @@ Mark = tuple[dict[tuple[int, int], Pending], dict[tuple[Place, int], PendingVect
 class EngineTransaction:
     """One query, mutation or search; not to be used after `finish`."""
 
-    def __init__(self, host: Host, snapshot: Snapshot, *, writable: bool) -> None:
+    def __init__(self, host: Host, snapshot: Snapshot, *, writable: bool, standing: Standing | None = None) -> None:
+        """`standing`: for queries whose results stay and are kept up to date."""
         self.host = host
+        self.standing = standing
         self.snapshot = snapshot
         self.writable = writable
         self.reads = ReadSet(host.limits.ranges_read)
@@ -79,6 +91,8 @@ class EngineTransaction:
         self.pending_vectors: dict[tuple[Place, int], PendingVector] = {}
         """By (place, sequence number)."""
         self.record_keys = RecordKeys()
+        self.generations: dict[int, list[Generation]] = {}
+        """What is known of the generations of vector indexes, by index number."""
         self.version = 0
         """Grows with every write, so that scans notice."""
         self.waiting = 0
@@ -203,22 +217,50 @@ class EngineTransaction:
         return await pagination.paginate(self, request, options)
 
     async def nearest(
-        self, index: VectorIndex, vector: ArrayLike, limit: int, filters: Mapping[str, Any]
+        self,
+        index: VectorIndex,
+        vector: Embedded,
+        limit: int,
+        conditions: Conditions,
+        *,
+        approximate: bool = False,
     ) -> list[Hit[Any]]:
-        """The most similar documents; see `reflow.engine.searches`."""
+        """The most similar documents; see `reflow.engine.searches`. What is approximate has no read set."""
         self.check_open()
-        return await searches.nearest(self, index, vector, limit, filters)
+        return await searches.nearest(self, index, vector, limit, conditions, approximate=approximate)
 
-    async def search_text(self, index: TextIndex, text: str, limit: int, filters: Mapping[str, Any]) -> list[Hit[Any]]:
-        """The best documents for words; see `reflow.engine.searches`."""
+    async def search_text(self, index: TextIndex, text: str, limit: int, conditions: Conditions) -> list[Hit[Any]]:
+        """The best documents for words; see `reflow.engine.text_searches`."""
         self.check_open()
-        return await searches.search_text(self, index, text, limit, filters)
+        return await text_searches.search(self, index, text, limit, conditions)
+
+    async def search_page(
+        self, index: TextIndex, text: str, options: PaginationOptions, conditions: Conditions
+    ) -> Page[Hit[Any]]:
+        """One page of a search for words; see `reflow.engine.text_searches`."""
+        self.check_open()
+        return await text_searches.search_page(self, index, text, options, conditions)
+
+    async def hybrid(
+        self, indexes: tuple[VectorIndex, TextIndex], vector: Embedded, text: str, request: HybridRequest
+    ) -> list[HybridHit[Any]]:
+        """The best documents by both; see `reflow.engine.hybrid_searches`."""
+        self.check_open()
+        return await hybrid_searches.hybrid(self, indexes, vector, text, request)
+
+    async def explain(
+        self, indexes: tuple[VectorIndex, TextIndex], vector: Embedded, text: str, request: HybridRequest
+    ) -> Explanation[Any]:
+        """The same with reasons; see `reflow.engine.hybrid_searches`."""
+        self.check_open()
+        return await hybrid_searches.explain(self, indexes, vector, text, request)
 
     async def vector(self, index: VectorIndex, id: str) -> NDArray[np.float32] | None:
         """A document's vector, own writes included."""
         self.check_open()
-        _, found, seq = self._vector_place(index, id)
-        return self.vector_at((found.number, GENERATION), seq)
+        _, _, seq = self._vector_place(index, id)
+        place, _ = await Generations(self).active(index)
+        return self.vector_at(place, seq)
 
     def vector_at(self, place: Place, seq: int, space: int = 0) -> Vector | None:
         """The dense vector of a document, own writes included. It joins the read set."""
@@ -281,7 +323,7 @@ class EngineTransaction:
             raw, copy = codec.new(document, id, (seq >> 12) / 1000, check)
             self.put(Pending(codec, seq, raw, copy, codec.keys_of(copy, seq), None, None, ()))
             for index, vector in (given or {}).items():
-                self._set_vector(index, codec, seq, vector, copy)
+                await self._set_vector(index, codec, seq, vector, copy)
             ids.append(id)
         return ids
 
@@ -323,10 +365,11 @@ class EngineTransaction:
         self._check_writable()
         codec, found, seq = self._vector_place(index, id)
         self.reads.points.add((codec.number, seq))
-        if vector is None and self.vector_at((found.number, GENERATION), seq) is None:
+        places = await Generations(self).places(found)
+        if vector is None and all(self.vector_at(place, seq) is None for place in places):
             return
         _, _, raw = await self._existing(id, "set the vector of")
-        self._set_vector(index, codec, seq, vector, codec.decode(raw))
+        await self._set_vector(index, codec, seq, vector, codec.decode(raw))
 
     def _vector_place(self, index: VectorIndex, id: str) -> tuple[TableCodec, IndexCodec, int]:
         codec, found = self.host.catalog.index(index)
@@ -335,17 +378,23 @@ class EngineTransaction:
             raise DefinitionError(f"{index!r} holds vectors of table {codec.name!r}, {id!r} is of {owner.name!r}")
         return codec, found, seq
 
-    def _set_vector(self, index: Index, codec: TableCodec, seq: int, vector: Any, document: Any) -> None:
+    async def _set_vector(self, index: Index, codec: TableCodec, seq: int, vector: Any, document: Any) -> None:
         owner, found = self.host.catalog.index(index)
         if owner is not codec or not isinstance(index, VectorIndex):
             raise DefinitionError(f"{index!r} is no vector index of table {codec.name!r}")
-        value = None if vector is None else found.checked(vector, document)
-        self.put_vector(found, codec, seq, found.place(document), value, document)
+        generations = Generations(self)
+        if vector is None:
+            placed: Mapping[Place, Vector | None] = dict.fromkeys(await generations.places(found))
+        else:
+            placed = await generations.spread(index, vector)
+        for place, value in placed.items():
+            if value is not None or self.vector_at(place, seq) is not None:
+                self.put_vector(found, codec, seq, place, value, document)
 
     def put_vector(
         self, index: IndexCodec, codec: TableCodec, seq: int, place: Place, vector: Vector | None, document: Any
     ) -> None:
-        """Buffers a checked vector of a document, None for its removal."""
+        """Buffers a checked vector of a document, None for its removal, where `document` may be None as well."""
         self.pending_vectors[place, seq] = PendingVector(index, codec.number, vector, document)
         self.version += 1
 
@@ -358,6 +407,7 @@ class EngineTransaction:
     def undo_to(self, mark: Mark) -> None:
         """Drops the writes since `mark`."""
         self.pending, self.pending_vectors = mark
+        self.generations.clear()
         self.version += 1
 
     # The outcome
@@ -374,15 +424,16 @@ class EngineTransaction:
             if write.raw is not None or write.before is not None:
                 found.add_document(write)
                 for index in write.codec.vectors:
-                    self._add_vector(found, index, write)
+                    for place in index.places(write.former if write.raw is None else write.document):
+                        self._add_vector(found, index, place, write)
         for (place, seq), own in self.pending_vectors.items():
             if (own.table, seq) not in self.pending:
-                found.add_vector(place, seq, own.index.entry(own.document), own.vector, dense=True)
+                entry = _NOTHING if own.document is None else own.index.entry(own.document)
+                found.add_vector(place, seq, entry, own.vector, dense=True)
         return found
 
-    def _add_vector(self, found: Effects, index: IndexCodec, write: Pending) -> None:
+    def _add_vector(self, found: Effects, index: IndexCodec, place: Place, write: Pending) -> None:
         """A document takes its vector along: it ends with it, and stands under its present metadata."""
-        place = index.place(write.former if write.raw is None else write.document)
         own = self.pending_vectors.get((place, write.seq))
         if own is None and write.before is None:
             entry = index.entry(write.document)
@@ -425,11 +476,12 @@ class Effects:
         for index in codec.texts:
             was = None if write.before is None else index.text(write.former)
             now = None if write.raw is None else index.text(write.document)
-            self.touched.searches.add(index.number)
-            if was is now or (was is not None and now is not None and was.same(now)):
+            same = (was and was.source) == (now and now.source)
+            if same and (was is None or now is None or same_metadata(was.metadata, now.metadata)):
                 continue
             self.touched.texts[index.number].append(TextChange(was, now))
-            if (was and was.source) != (now and now.source):
+            self.touched.searches.add(index.number)
+            if not same:
                 texts.append(TextWrite(index.number, now and now.tokens))
         self.batch.writes.append(Write(codec.number, write.seq, write.raw, write.before, rows, texts))
 

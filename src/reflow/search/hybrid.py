@@ -8,14 +8,11 @@ Buettcher, 2009) looks at ranks alone.
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from typing import Literal, TypeVar
+from typing import TypeVar
+
+from reflow.hits import DENSE_WEIGHT, Method
 
 Key = TypeVar("Key", bound=Hashable)
-
-Method = Literal["minmax", "rrf"]
-
-DENSE_WEIGHT = 0.75
-"""Share of the vector hits in a fused score; questions in natural language share few words with their answers."""
 
 RRF_RANK = 60
 """The constant of reciprocal rank fusion: how little the first ranks stand out."""

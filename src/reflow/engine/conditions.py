@@ -1,0 +1,82 @@
+"""From a search's conditions, as functions put them, to one filter on what an index knows of documents."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, cast
+
+from reflow.engine.documents import IndexCodec, comparable
+from reflow.errors import DefinitionError, InvalidFilter, InvalidValue
+from reflow.hits import Conditions
+from reflow.schema import TextIndex, measured_field
+from reflow.search.filters import Filter, both, equals, parse
+
+
+def wanted(index: IndexCodec, conditions: Conditions) -> Filter | None:
+    """The filter that all conditions make together; None where there are none.
+
+    Raises InvalidFilter for what the filter language does not know, DefinitionError for fields that the index has no
+    filters for.
+    """
+    found: Filter | None = None
+    for _, part in parts(index, conditions):
+        found = both(found, part)
+    return found
+
+
+def parts(index: IndexCodec, conditions: Conditions) -> Iterator[tuple[str, Filter]]:
+    """The conditions one by one, each under the name that tells it apart for a reader."""
+    if conditions.min_length is not None:
+        yield f"min_length={conditions.min_length}", _long_enough(index, conditions.min_length)
+    if conditions.filter is not None:
+        yield from _filters(index, conditions.filter)
+    for name, value in conditions.equal.items():
+        if name not in index.filters:
+            raise DefinitionError(f"{index.index!r} can't be filtered by {name!r}; its filters are {_names(index)}")
+        several = isinstance(value, list | tuple | set | frozenset)
+        items = cast("Iterable[Any]", value)
+        found = equals({name: [comparable(item) for item in items] if several else comparable(value)})
+        if found is not None:
+            yield name, found
+
+
+def _filters(index: IndexCodec, given: object) -> Iterator[tuple[str, Filter]]:
+    if not isinstance(given, Mapping):
+        raise InvalidFilter(f"{index.index!r}: a filter is a mapping such as {{'field': {{'$gte': 1}}}}")
+    for name, entry in cast("Mapping[Any, Any]", given).items():
+        try:
+            found = parse({name: _comparable(entry)}, fields=index.filters, nulls=True)
+        except InvalidFilter as error:
+            raise InvalidFilter(f"{index.index!r}: {error}") from None
+        if found is not None:
+            yield f"filter[{name!r}]", found
+
+
+def _comparable(entry: Any) -> Any:
+    """An entry of a filter with its operands as documents' values are compared: of enums their value, and so on."""
+    if isinstance(entry, Mapping):
+        return {name: _comparable(item) for name, item in cast("Mapping[Any, Any]", entry).items()}
+    if isinstance(entry, list | tuple):
+        return [_comparable(item) for item in cast("Iterable[Any]", entry)]
+    return comparable(entry)
+
+
+def _long_enough(index: IndexCodec, least: object) -> Filter:
+    """Documents with at least so many characters of text."""
+    if isinstance(least, bool) or not isinstance(least, int) or least < 0:
+        raise InvalidValue(f"min_length is a whole number of characters, at least 0; got {least!r}")
+    measured = [name for name in index.filters if measured_field(name) is not None]
+    if isinstance(index.index, TextIndex):
+        measured = [f"len({index.fields[0]})"]
+    if len(measured) != 1:
+        raise DefinitionError(
+            f"{index.index!r} can't tell which text min_length is about: define it with one filter on a length, as in "
+            f'filters=("len(text)",); its filters are {_names(index)}'
+        )
+    found = parse({measured[0]: {"$gte": least}})
+    assert found is not None
+    return found
+
+
+def _names(index: IndexCodec) -> list[str]:
+    return sorted(index.filters)
