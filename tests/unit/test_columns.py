@@ -138,6 +138,7 @@ def test_rows_after_a_truncation_do_not_show_what_was_there() -> None:
         found.append_many([{}] * 4)
         assert [found.metadata(row) for row in range(2, 6)] == [{}] * 4
         assert np.flatnonzero(found.mask(wanted({"n": {"$exists": True}}))).tolist() == [0, 1]
+        assert np.flatnonzero(found.mask(wanted({"n": {"$lt": 9}}))).tolist() == [0, 1]
         found.truncate(9)
         assert len(found) == 6
 
