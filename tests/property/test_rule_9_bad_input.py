@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import reflow as rf
 from reflow import values
-from reflow.engine.catalog import GENERATION
+from reflow.engine.documents import FIRST_GENERATION
 from reflow.engine.mutations import Outcome
 from reflow.errors import ReflowError
 from reflow.ids import encode_id
@@ -132,7 +132,7 @@ async def _dump(sim: Simulation) -> Any:
     await sim.quiet()
     snapshot = await sim.engine.committer.snapshot()
     try:
-        place = (sim.engine.catalog.index(Item.meaning)[1].number, GENERATION)
+        place = (sim.engine.catalog.index(Item.meaning)[1].number, FIRST_GENERATION)
         return [await everything(snapshot), sim.engine.vectors.count(place, snapshot.ts)]
     finally:
         await snapshot.close()

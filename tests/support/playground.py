@@ -13,7 +13,7 @@ from playground.app import app
 from playground.lib import embeddings
 from playground.schema import Chunk
 from reflow import Backend, values
-from reflow.engine.catalog import GENERATION
+from reflow.engine.documents import FIRST_GENERATION
 from reflow.rag.embedders.base import Embedder
 from reflow.storage.memory import MemoryStorage
 from reflow.testing.embedder import HashingEmbedder
@@ -89,7 +89,7 @@ class Playground:
         """How many vectors of chunks there are."""
         engine = self.backend.engine
         _, index = engine.catalog.index(Chunk.meaning)
-        return engine.vectors.count((index.number, GENERATION), engine.committer.published)
+        return engine.vectors.count((index.number, FIRST_GENERATION), engine.committer.published)
 
 
 def chunks_of(texts: Iterable[str]) -> list[dict[str, Any]]:

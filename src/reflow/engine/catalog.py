@@ -10,13 +10,14 @@ from typing import Any, cast
 import msgspec
 import numpy as np
 
-from reflow.engine.documents import IndexCodec, TableCodec, VectorEntry, parse_for, target_name
+from reflow.engine.documents import FIRST_GENERATION, IndexCodec, TableCodec, VectorEntry, parse_for, target_name
 from reflow.engine.record_tables import INDEXES, RecordVectorsCodec, codec_type
 from reflow.errors import DefinitionError, InvalidId, InvalidValue, NoVectorIndex, SchemaError
+from reflow.generations import Generation
 from reflow.ids import is_id, parse_id
 from reflow.keys import encode_part
 from reflow.limits import Limits
-from reflow.schema import Index, TableSpec, VectorIndex
+from reflow.schema import Index, TableSpec, VectorIndex, spec_of
 from reflow.search.metric import Metric, Place, VectorChange
 from reflow.search.vector import VectorStore
 from reflow.storage.base import TOP, IndexWrite, Snapshot, Storage, TextWrite
@@ -24,9 +25,6 @@ from reflow.storage.base import TOP, IndexWrite, Snapshot, Storage, TextWrite
 META_KEY = "catalog"
 FIRST_TABLE = 10_001
 FIRST_INDEX = 1_000_001
-GENERATION = 1
-"""The generation of vectors that searches use."""
-
 _LAST_SEQUENCE = (1 << 63) - 1
 
 Progress = Callable[[str, int], None]
@@ -82,6 +80,8 @@ class Catalog:
         self.tables: dict[str, TableCodec] = {}
         self.numbers: dict[int, TableCodec] = {}
         self._names: dict[int, str] = {}
+        self.generational: set[int] = set()
+        """Numbers of the vector indexes whose generations have rows, or may have."""
 
     # Look-ups
 
@@ -208,7 +208,7 @@ class Catalog:
     async def _check_dims(self, change: Change, head: Snapshot) -> None:
         """Vectors of other dimensions are worth too much to be dropped by the way."""
         for name, number, dims in change.resized:
-            if await head.vectors(number, GENERATION, limit=1):
+            if await head.vectors(number, FIRST_GENERATION, limit=1):
                 raise SchemaError(
                     f"vector index {change.codec.name}.{name} holds vectors of {dims} numbers and is now defined with "
                     "other dims. Nothing was changed. Define an index of another name for the new vectors; the old "
@@ -242,7 +242,18 @@ class Catalog:
             found = [self.codec(INDEXES).decode(raw) async for page in rows for _, raw in page]
             return [((index.number, row.number), row.dims, row.metric) for row in found]
         assert isinstance(index.index, VectorIndex)
-        return [((index.number, GENERATION), index.index.dims, index.index.metric)]
+        table = index.index
+        rows = [row for row in await self._generations(snapshot) if row.index == index.number]
+        if not rows:
+            return [((index.number, FIRST_GENERATION), table.dims, table.metric)]
+        index.generations = tuple(row.number for row in rows)
+        self.generational.add(index.number)
+        return [((index.number, row.number), row.model.dims, table.metric) for row in rows]
+
+    async def _generations(self, snapshot: Snapshot) -> list[Generation]:
+        codec = self.codec(spec_of(Generation))
+        rows = pages(snapshot, codec.number, self._limits.scan_page)
+        return [codec.decode(raw) async for page in rows for _, raw in page]
 
 
 async def _load_place(

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from reflow.database import RangeRequest
-from reflow.engine.documents import IndexCodec, TableCodec
+from reflow.engine.documents import FIRST_GENERATION, IndexCodec, TableCodec
 from reflow.errors import DefinitionError, GenerationMismatch, InvalidValue
 from reflow.generations import Embedded, Embedding, Generation, GenerationState, Model
 from reflow.schema import VectorIndex, spec_of
@@ -18,9 +18,6 @@ from reflow.search.metric import Place, Vector, checked
 
 if TYPE_CHECKING:
     from reflow.engine.transaction import EngineTransaction
-
-FIRST = 1
-"""The number of the generation that every index starts with."""
 
 
 def unnamed(dims: int) -> Model:
@@ -75,7 +72,7 @@ class Generations:
         for row in await self._rows(found):
             if row.state == "active":
                 return (found.number, row.number), row.model
-        return (found.number, FIRST), unnamed(index.dims)
+        return (found.number, FIRST_GENERATION), unnamed(index.dims)
 
     # Searches and writes
 
@@ -88,16 +85,16 @@ class Generations:
         rows = await self._rows(found)
         given = _each(embedded)
         complete = sorted((row for row in rows if row.state in ("active", "retired")), key=lambda row: row.state)
-        models = [(row.number, row.model) for row in complete] or [(FIRST, unnamed(index.dims))]
+        models = [(row.number, row.model) for row in complete] or [(FIRST_GENERATION, unnamed(index.dims))]
         for number, model in models:
             for one in given:
                 if self._is_of(one, model):
                     return (found.number, number), _numbers(index, one, model)
         raise GenerationMismatch(_mismatch(index, given, [model for _, model in models], "searched with"))
 
-    async def spread(self, index: VectorIndex, embedded: Embedded, *, empty: bool) -> Mapping[Place, Vector | None]:
+    async def spread(self, index: VectorIndex, embedded: Embedded) -> Mapping[Place, Vector | None]:
         """Where a document's new vector goes: into the generation of its model. The others lose theirs, which would
-        be of another text, until they get their own. `empty`: the index has no vector, so it takes on the model.
+        be of another text, until they get their own. An index without vectors takes on the model.
 
         Raises GenerationMismatch for a vector of a model that no generation is of.
         """
@@ -106,11 +103,11 @@ class Generations:
         given = _each(embedded)
         if not rows:
             model = model_of(given[0], index.dims)
-            if isinstance(given[0], Embedding) and empty:
+            if isinstance(given[0], Embedding):
+                if not self._is_empty((found.number, FIRST_GENERATION)):
+                    raise GenerationMismatch(_mismatch(index, given, [unnamed(index.dims)], "given"))
                 await self.adopt(index, model)
-            elif isinstance(given[0], Embedding):
-                raise GenerationMismatch(_mismatch(index, given, [unnamed(index.dims)], "given"))
-            return {(found.number, FIRST): _numbers(index, given[0], model)}
+            return {(found.number, FIRST_GENERATION): _numbers(index, given[0], model)}
         placed: dict[Place, Vector | None] = {}
         used = 0
         for row in rows:
@@ -121,6 +118,12 @@ class Generations:
             raise GenerationMismatch(_mismatch(index, given, [row.model for row in rows], "given"))
         return placed
 
+    def _is_empty(self, place: Place) -> bool:
+        self._tx.reads.whole.add(place[0])
+        if any(where == place for where, _ in self._tx.pending_vectors):
+            return False
+        return not self._tx.host.vectors.count(place, self._tx.snapshot.ts)
+
     @staticmethod
     def _is_of(embedded: Embedded, model: Model) -> bool:
         if isinstance(embedded, Embedding):
@@ -129,12 +132,13 @@ class Generations:
 
     async def places(self, found: IndexCodec) -> Sequence[Place]:
         """Every place where a document of this index may have a vector."""
-        return [(found.number, row.number) for row in await self._rows(found)] or [(found.number, FIRST)]
+        return [(found.number, row.number) for row in await self._rows(found)] or [(found.number, FIRST_GENERATION)]
 
     # Changes
 
     async def adopt(self, index: VectorIndex, model: Model) -> Generation:
         """Says which model made the vectors of an index that had no name for it. Raises GenerationMismatch."""
+        self._tx.check_writable()
         codec, found = self._tx.host.catalog.index(index)
         rows = await self._rows(found)
         if rows:
@@ -146,19 +150,21 @@ class Generations:
             )
         if model.dims != index.dims:
             raise GenerationMismatch(f"{index!r} holds vectors of {index.dims} numbers, {model} makes others")
-        return await self._insert(codec, found, index, FIRST, model, "active")
+        return await self._insert(codec, found, index, FIRST_GENERATION, model, "active")
 
     async def start(self, index: VectorIndex, model: Model) -> Generation:
         """Begins a generation for another model, to be filled; the one of that model when there is one already."""
+        self._tx.check_writable()
         codec, found = self._tx.host.catalog.index(index)
         rows = await self._rows(found)
         for row in rows:
             if row.model == model and row.state != "vacuuming":
                 return row
         if not rows:
-            rows = [await self._insert(codec, found, index, FIRST, unnamed(index.dims), "active")]
+            rows = [await self._insert(codec, found, index, FIRST_GENERATION, unnamed(index.dims), "active")]
         number = rows[-1].number + 1
         self._tx.host.vectors.create((found.number, number), model.dims, index.metric)
+        found.generations = (*found.generations, number)
         return await self._insert(codec, found, index, number, model, "filling")
 
     async def _insert(
@@ -220,6 +226,7 @@ class Generations:
 
         A document that has changed or gone since then is left out: its embedding would be of another text.
         """
+        self._tx.check_writable()
         row = await self.row(index, number)
         codec, found = self._tx.host.catalog.index(index)
         place = (found.number, number)
@@ -248,6 +255,7 @@ class Generations:
 
         Raises GenerationMismatch while documents lack their vector in it, or when it is being removed.
         """
+        self._tx.check_writable()
         row = await self.row(index, number)
         if row.state == "active":
             return
@@ -268,6 +276,7 @@ class Generations:
 
         From the first call on nobody can use it. Raises DefinitionError for the active one.
         """
+        self._tx.check_writable()
         row = await self.row(index, number)
         if row.state == "active":
             raise DefinitionError(f"generation {number} of {index!r} is the one that searches use: flip to another")
@@ -290,7 +299,7 @@ def _numbers(index: VectorIndex, embedded: Embedded, model: Model) -> Vector:
     array = embedded.array if isinstance(embedded, Embedding) else embedded
     if isinstance(array, list | tuple) and array and isinstance(array[0], Embedding):
         raise InvalidValue(f"{index!r} takes either bare arrays or embeddings, not both in one list")
-    return checked(array, model.dims, repr(index), index.metric)
+    return checked(cast(Any, array), model.dims, repr(index), index.metric)
 
 
 def _mismatch(index: VectorIndex, given: Sequence[Embedded], models: Sequence[Model], verb: str) -> str:

@@ -274,7 +274,8 @@ class EngineTransaction:
 
     # Writing
 
-    def _check_writable(self) -> None:
+    def check_writable(self) -> None:
+        """Raises DefinitionError in a query."""
         self.check_open()
         if not self.writable:
             raise DefinitionError("a query can't write: use a mutation")
@@ -314,7 +315,7 @@ class EngineTransaction:
 
     async def insert(self, spec: TableSpec, documents: Sequence[Any], vectors: Sequence[Vectors | None]) -> list[str]:
         """Buffers new documents with their vectors; returns their ids."""
-        self._check_writable()
+        self.check_writable()
         codec = self.host.catalog.codec(spec)
         check = self.host.catalog.check_id
         ids: list[str] = []
@@ -328,7 +329,7 @@ class EngineTransaction:
         return ids
 
     async def _existing(self, id: str, verb: str) -> tuple[TableCodec, int, bytes]:
-        self._check_writable()
+        self.check_writable()
         codec, seq = self.host.catalog.locate(id)
         raw = await self.raw(codec, seq, id)
         if raw is None:
@@ -362,7 +363,7 @@ class EngineTransaction:
 
     async def set_vector(self, index: VectorIndex, id: str, vector: Any) -> None:
         """Buffers a document's vector; None removes it. Raises DocumentNotFound."""
-        self._check_writable()
+        self.check_writable()
         codec, found, seq = self._vector_place(index, id)
         self.reads.points.add((codec.number, seq))
         places = await Generations(self).places(found)
