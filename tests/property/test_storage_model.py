@@ -38,6 +38,8 @@ FIELDS = st.sampled_from(["", "a", "b", "\x7f"])
 DOCUMENT = st.tuples(st.just("document"), SEQS, st.none() | st.binary(max_size=8), FIELDS, TOKENS)
 BAD = st.tuples(st.just("bad"), SEQS)
 VECTORS = st.tuples(st.just("vector"), SEQS, st.integers(0, 2), st.none() | st.binary(min_size=4, max_size=4))
+DESCRIBED = st.tuples(st.just("described"), SEQS, st.integers(0, 2))
+FORGET = st.tuples(st.just("forget"), st.integers(0, 2), st.integers(-1, 4))
 ANSWER = st.tuples(st.just("answer"), st.sampled_from("st"), st.integers(0, 3))
 BACKFILL = st.tuples(st.just("backfill"), SEQS, FIELDS, TOKENS)
 META = st.tuples(st.just("meta"), st.sampled_from("kl"), st.none() | st.binary(max_size=4))
@@ -46,8 +48,10 @@ RECREATE = st.tuples(st.just("recreate"), st.sampled_from([(RANGE, "range"), (TE
 COMMIT = st.tuples(st.just("commit"))
 OTHER_END = st.tuples(st.sampled_from(["rollback", "reopen"]))
 HOLD = st.tuples(st.just("hold"))
-WRITES = DOCUMENT | DOCUMENT | DOCUMENT | BAD | VECTORS | ANSWER | BACKFILL | META
-STEPS = st.lists(WRITES | WRITES | PRUNE | RECREATE | COMMIT | COMMIT | OTHER_END | HOLD, min_size=1, max_size=40)
+WRITES = DOCUMENT | DOCUMENT | DOCUMENT | BAD | VECTORS | DESCRIBED | ANSWER | BACKFILL | META
+STEPS = st.lists(
+    WRITES | WRITES | PRUNE | FORGET | RECREATE | COMMIT | COMMIT | OTHER_END | HOLD, min_size=1, max_size=40
+)
 
 QUERIES = [
     [TextTerm("a")],
@@ -109,6 +113,14 @@ async def take(storage: Storage, history: History, step: tuple[Any, ...]) -> Any
             batch = history.batch()
             batch.vectors.append(VectorWrite(VECTOR, generation, seq, vector))
             return await storage.apply(batch)
+        case "described":
+            seq, generation = given_
+            batch = history.batch()
+            batch.described.append((VECTOR, generation, seq))
+            return await storage.apply(batch)
+        case "forget":
+            generation, age = given_
+            return await storage.forget_vector_log(VECTOR, generation, history.ts - age)
         case "answer":
             batch = history.batch()
             session, number = given_
@@ -159,6 +171,7 @@ async def view(snapshot: Snapshot) -> dict[str, Any]:
         "counts": [await snapshot.count(TABLE, index, b"", TOP) for index in (TABLE, RANGE)],
         "stats": [await snapshot.text_stats(TEXT, terms) for terms in QUERIES],
         "vectors": [await snapshot.vectors(VECTOR, generation, after=2, limit=4) for generation in range(3)],
+        "changed": [await snapshot.vector_log(VECTOR, n, after=after) for n in range(3) for after in (0, 3, 6)],
         "answers": [await snapshot.request(session, number) for session in "st" for number in range(4)],
         "undo": await snapshot.undo(0),
         "horizon": await snapshot.horizon(),

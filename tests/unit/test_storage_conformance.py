@@ -377,6 +377,34 @@ def test_vectors_are_kept_per_generation(check: Callable[[Check], None]) -> None
     check(body)
 
 
+def test_which_vectors_changed_is_logged_per_generation(check: Callable[[Check], None]) -> None:
+    async def body(storage: Storage) -> None:
+        async def log(generation: int, after: int) -> list[int]:
+            async with reading(storage) as snapshot:
+                return await snapshot.vector_log(VECTOR, generation, after=after)
+
+        await commit(storage, 1, vectors=[VectorWrite(VECTOR, 1, seq, b"abcd") for seq in (5, 2, 9)])
+        await commit(storage, 2, vectors=[VectorWrite(VECTOR, 2, 5, b"abcd"), VectorWrite(VECTOR, 1, 2, None)])
+        await storage.apply(Batch(3, described=[(VECTOR, 1, 7), (VECTOR, 1, 5)]))
+        assert await log(1, 2) == [], "not committed yet"
+        await storage.commit()
+        assert [await log(1, after) for after in range(4)] == [[2, 5, 7, 9], [2, 5, 7], [5, 7], []]
+        assert await log(2, 0) == [5]
+        await storage.apply(Batch(4, described=[(VECTOR, 1, 8)]))
+        await storage.rollback()
+        assert await log(1, 2) == [5, 7]
+        await storage.forget_vector_log(VECTOR, 1, 2)
+        assert await log(1, 0) == [2, 5, 7, 9]
+        await storage.commit()
+        assert (await log(1, 0), await log(2, 0)) == ([5, 7], [5])
+        await storage.drop_index(VECTOR, TABLE, "vector")
+        await storage.create_index(VECTOR, TABLE, "vector")
+        await storage.commit()
+        assert (await log(1, 0), await log(2, 0)) == ([], [])
+
+    check(body)
+
+
 def test_answers_are_kept_by_session_and_number(check: Callable[[Check], None]) -> None:
     async def body(storage: Storage) -> None:
         await commit(storage, 1, request=Request("s", 7, 1, b"result"))

@@ -25,10 +25,10 @@ from reflow.errors import (
     StorageUnavailable,
 )
 from reflow.limits import DEFAULT
-from reflow.storage.base import TOP, Batch, Storage, TextTerm
+from reflow.storage.base import TOP, Batch, Storage, TextTerm, VectorWrite
 from reflow.storage.sqlite import SqliteStorage
 from tests.support import arun
-from tests.support.storages import RANGE, TABLE, TEXT, commit, insert, opened, reading
+from tests.support.storages import RANGE, TABLE, TEXT, VECTOR, commit, insert, opened, reading
 
 
 async def fill(directory: Path, documents: int = 200) -> None:
@@ -78,11 +78,33 @@ def test_the_database_of_another_program_is_refused(tmp_path: Path) -> None:
     refused(tmp_path, NotOurs, "another program", "0x4d")
 
 
-@pytest.mark.parametrize(("version", "way"), [(0, "Export it"), (2, "Upgrade reflow")])
+@pytest.mark.parametrize(("version", "way"), [(0, "Export it"), (3, "Upgrade reflow")])
 def test_another_version_of_the_format_is_refused(tmp_path: Path, version: int, way: str) -> None:
     arun(fill(tmp_path))
     make_database(tmp_path / "reflow.db", f"PRAGMA user_version = {version}")
-    refused(tmp_path, OtherVersion, f"format {version}", "reads 1", way)
+    refused(tmp_path, OtherVersion, f"format {version}", "reads 2", way)
+
+
+def test_the_first_format_is_brought_up_to_date(tmp_path: Path) -> None:
+    arun(fill(tmp_path))
+    make_database(tmp_path / "reflow.db", "DROP TABLE vector_log", "PRAGMA user_version = 1")
+
+    async def main() -> None:
+        storage = SqliteStorage(tmp_path)
+        ts = await storage.open()
+        async with reading(storage) as snapshot:
+            documents = await snapshot.scan(TABLE, TABLE, b"", TOP, limit=9)
+            assert documents
+            assert await snapshot.vector_log(VECTOR, 1, after=0) == []
+        await commit(storage, ts + 1, vectors=[VectorWrite(VECTOR, 1, 4, b"abcd")])
+        await storage.close()
+        await storage.open()
+        async with reading(storage) as snapshot:
+            assert await snapshot.scan(TABLE, TABLE, b"", TOP, limit=9) == documents
+            assert await snapshot.vector_log(VECTOR, 1, after=ts) == [4]
+        await storage.close()
+
+    arun(main())
 
 
 def test_an_empty_file_is_refused(tmp_path: Path) -> None:

@@ -93,6 +93,9 @@ class HistorySnapshot:
     async def vector(self, index: int, generation: int, seq: int) -> bytes | None:
         raise _present_only()
 
+    async def vector_log(self, index: int, generation: int, *, after: int) -> list[int]:
+        raise _present_only()
+
     async def request(self, session: str, request: int) -> Request | None:
         return await self._base.request(session, request)
 

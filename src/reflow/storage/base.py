@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import msgspec
@@ -109,10 +110,10 @@ class Batch:
     ts: int
     writes: list[Write] = field(default_factory=list[Write])
     vectors: list[VectorWrite] = field(default_factory=list[VectorWrite])
+    request: Request | None = None
     described: list[tuple[int, int, int]] = field(default_factory=list[tuple[int, int, int]])
     """(index, generation, sequence number) of documents whose metadata, sparse vector or namespace changed in a vector
-    index while their dense vector stayed. They are in the documents, so there is nothing to write for them."""
-    request: Request | None = None
+    index while their dense vector stayed. They are in the documents, so the log of changed vectors alone notes them."""
 
 
 class Undo(NamedTuple):
@@ -193,6 +194,11 @@ class Snapshot(Protocol):
         """One document's vector; None where it has none in that generation."""
         ...
 
+    async def vector_log(self, index: int, generation: int, *, after: int) -> list[int]:
+        """The documents whose vector, or what belongs to it, changed after that timestamp: their sequence numbers, in
+        order. Complete down to what `Storage.forget_vector_log` has removed."""
+        ...
+
     async def request(self, session: str, request: int) -> Request | None:
         """The stored answer; None where none was given, or it is kept no longer."""
         ...
@@ -221,6 +227,9 @@ class Storage(Protocol):
 
     concurrent: bool
     """True where reads may suspend: the engine then runs mutations optimistically, else one after another."""
+
+    files: Path | None
+    """A directory for files that are derived from the data, to be made by who uses it; None where nothing is kept."""
 
     async def open(self) -> int:
         """Creates or checks the data; returns the timestamp of the last commit (0 when there was none)."""
@@ -274,6 +283,10 @@ class Storage(Protocol):
         self, table: int, rows: Sequence[tuple[int, Sequence[IndexWrite], Sequence[TextWrite]]]
     ) -> None:
         """Backfill: index rows of documents that are there already, as (sequence number, rows, texts)."""
+        ...
+
+    async def forget_vector_log(self, index: int, generation: int, until: int) -> None:
+        """Joins the open group: forgets which vectors changed up to that timestamp."""
         ...
 
     async def prune(self, *, undo_before: int, requests_before: int) -> bool:

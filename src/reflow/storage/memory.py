@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 from reflow.errors import StorageError
@@ -38,6 +39,9 @@ class _Stores:
     vectors: dict[int, Versions[tuple[int, int], bytes]] = field(
         default_factory=dict[int, Versions[tuple[int, int], bytes]]
     )
+    vector_log: Versions[tuple[int, int, int], list[int]] = field(
+        default_factory=Versions[tuple[int, int, int], list[int]]
+    )
     log: Versions[int, list[Undo]] = field(default_factory=Versions[int, list[Undo]])
     requests: Versions[tuple[str, int], Request] = field(default_factory=Versions[tuple[str, int], Request])
     answers: Versions[int, tuple[str, int]] = field(default_factory=Versions[int, tuple[str, int]])
@@ -45,7 +49,14 @@ class _Stores:
     horizon: Versions[int, int] = field(default_factory=Versions[int, int])
 
     def every(self) -> list[Versions[Any, Any]]:
-        single: list[Versions[Any, Any]] = [self.log, self.requests, self.answers, self.meta, self.horizon]
+        single: list[Versions[Any, Any]] = [
+            self.vector_log,
+            self.log,
+            self.requests,
+            self.answers,
+            self.meta,
+            self.horizon,
+        ]
         return [*self.tables.values(), *self.ranges.values(), *self.texts.values(), *self.vectors.values(), *single]
 
 
@@ -126,6 +137,11 @@ class MemorySnapshot:
         self._check()
         return _store(self._stores.vectors, index, "vector index").get((generation, seq), self._at)
 
+    async def vector_log(self, index: int, generation: int, *, after: int) -> list[int]:
+        self._check()
+        found = self._stores.vector_log.between((index, generation, after + 1), (index, generation + 1, 0), self._at)
+        return sorted({seq for _, seqs in found for seq in seqs})
+
     async def request(self, session: str, request: int) -> Request | None:
         self._check()
         return self._stores.requests.get((session, request), self._at)
@@ -162,6 +178,7 @@ class MemoryStorage:
 
     def __init__(self, *, concurrent: bool = False, limits: Limits = DEFAULT) -> None:
         self.concurrent = concurrent
+        self.files: Path | None = None
         self._limits = limits
         self._is_open = False
         self._stores = _Stores()
@@ -237,7 +254,18 @@ class MemoryStorage:
     async def drop_index(self, index: int, table: int, kind: str) -> None:
         self._check()
         name = _store_name(kind)
+        if kind == "vector":
+            self._forget_vector_log((index, 0, 0), (index + 1, 0, 0))
         self._changed = replace(self._changed, **{name: _without(getattr(self._changed, name), index)})
+
+    async def forget_vector_log(self, index: int, generation: int, until: int) -> None:
+        self._check()
+        self._forget_vector_log((index, generation, 0), (index, generation, until + 1))
+
+    def _forget_vector_log(self, first: tuple[int, int, int], end: tuple[int, int, int]) -> None:
+        log = self._changed.vector_log
+        for key, _ in list(log.between(first, end, self._generation + 1)):
+            self._put(log, key, None)
 
     async def put_index_rows(
         self, table: int, rows: Sequence[tuple[int, Sequence[IndexWrite], Sequence[TextWrite]]]
@@ -289,6 +317,10 @@ class MemoryStorage:
         for vector in batch.vectors:
             store = _store(self._changed.vectors, vector.index, "vector index")
             self._put(store, (vector.generation, vector.seq), vector.vector)
+        changed = [write[:3] for write in batch.vectors] + batch.described
+        for index, generation in {write[:2] for write in changed}:
+            seqs = [seq for *place, seq in changed if place == [index, generation]]
+            self._put(self._changed.vector_log, (index, generation, batch.ts), seqs)
         self._put(self._changed.log, batch.ts, undo)
         request = batch.request
         if request is not None:

@@ -7,6 +7,7 @@ WAL mode. With `durability="full"` an acknowledged commit survives kill -9 and p
 from __future__ import annotations
 
 import logging
+import struct
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -29,6 +30,8 @@ _encode = msgspec.msgpack.Encoder().encode
 _READ_ONLY = apsw.SQLITE_OPEN_READONLY
 _READ_WRITE = apsw.SQLITE_OPEN_READWRITE
 _STATEMENTS_KEPT = 512
+FILES = "vectors"
+"""The directory, beside the database, of what is derived from it."""
 _RESTART_FACTOR = 4
 """A write-ahead log this many times over its limit is worth waiting for the readers that hold it."""
 
@@ -53,6 +56,7 @@ class SqliteStorage:
         vfs: str | None = None,
     ) -> None:
         self._directory = Path(directory)
+        self.files: Path | None = self._directory / FILES
         self._path = self._directory / sqlite_file.FILE_NAME
         self._full = durability == "full"
         self._limits = limits
@@ -101,6 +105,7 @@ class SqliteStorage:
                 writer.connection.set_wal_hook(self._note_wal_pages)
                 sqlite_file.check_tables(writer.execute, self._path)
                 sqlite_file.check_writable(writer.connection, self._path)
+                sqlite_file.upgrade(writer.connection)
                 self._committed = self._applied = writer.execute(sql.NEWEST).get or 0
                 self._unindexed = set(writer.execute(sql.UNINDEXED_REQUESTS).fetchall())
             except BaseException:
@@ -237,6 +242,9 @@ class SqliteStorage:
     ) -> None:
         self._join(self._write_index_rows, rows)
 
+    async def forget_vector_log(self, index: int, generation: int, until: int) -> None:
+        self._join(self._forget_vector_log, index, generation, until)
+
     async def prune(self, *, undo_before: int, requests_before: int) -> bool:
         return self._join(self._prune, undo_before, requests_before)
 
@@ -304,6 +312,8 @@ class SqliteStorage:
             _write_index(execute, seq, write.index, write.text)
         for vector in batch.vectors:
             self._write_vector(execute, vector)
+        for place, seqs in _changed_vectors(batch).items():
+            execute(sql.LOG_VECTORS, (*place, batch.ts, struct.pack(f"<{len(seqs)}q", *seqs)))
         execute(sql.LOG, (batch.ts, _encode(undo)))
         request = batch.request
         if request is not None:
@@ -331,6 +341,9 @@ class SqliteStorage:
     ) -> None:
         for seq, index, text in rows:
             _write_index(writer.execute, seq, index, text)
+
+    def _forget_vector_log(self, writer: Reader, index: int, generation: int, until: int) -> None:
+        writer.execute(sql.FORGET_VECTOR_LOG, (index, generation, until))
 
     def _write_meta(self, writer: Reader, key: str, value: bytes | None) -> None:
         if value is None:
@@ -469,6 +482,16 @@ class SqliteStorage:
             complete = False
             _log.warning("%s: the write-ahead log (%d pages) was not folded back: %s", self._path, pages, error)
         self._checkpoint_at = self._limits.wal_pages if complete else pages + self._limits.wal_pages
+
+
+def _changed_vectors(batch: Batch) -> dict[tuple[int, int], list[int]]:
+    """By index and generation, the documents whose vector or what belongs to it a batch changes."""
+    changed: dict[tuple[int, int], list[int]] = {}
+    for index, generation, seq, _ in batch.vectors:
+        changed.setdefault((index, generation), []).append(seq)
+    for index, generation, seq in batch.described:
+        changed.setdefault((index, generation), []).append(seq)
+    return changed
 
 
 def _write_index(execute: Callable[..., Any], seq: int, index: Sequence[IndexWrite], text: Sequence[TextWrite]) -> None:

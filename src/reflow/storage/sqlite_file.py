@@ -13,11 +13,16 @@ from reflow.errors import Corrupted, DirectoryInUse, NotOurs, OtherVersion, Stor
 from reflow.storage import sqlite_sql as sql
 
 FILE_NAME = "reflow.db"
-FORMAT = 1
-"""The on-disk format, kept in SQLite's `user_version`."""
+FORMAT = 2
+"""The on-disk format, kept in SQLite's `user_version`. Format 1 had no `vector_log`; it is brought up to this one."""
+UPGRADES = (1,)
+"""Older formats that `upgrade` knows."""
 APPLICATION_ID = int.from_bytes(b"rflw", "big")
 
 PAGE_BYTES = 4096
+
+_ADDED = {"vector_log"}
+"""Tables that an older format lacks."""
 
 _MAGIC = b"SQLite format 3\x00"
 _HEADER_BYTES = 100
@@ -92,7 +97,7 @@ def _check_header(path: Path) -> None:
             f"{APPLICATION_ID:#x}): move it away or choose another data directory."
         )
     version = int.from_bytes(header[60:64], "big")
-    if version != FORMAT:
+    if version != FORMAT and version not in UPGRADES:
         way = "Upgrade reflow" if version > FORMAT else "Export it with the version of reflow that wrote it"
         raise OtherVersion(
             f"{path} has the on-disk format {version}, this version of reflow reads {FORMAT}. {way}, "
@@ -114,10 +119,21 @@ def _check_length(path: Path, header: bytes, size: int) -> None:
         )
 
 
+def upgrade(connection: Any) -> None:
+    """Brings a file of an older format up to this one, whole or not at all. For good: older versions refuse it then."""
+    if connection.pragma("user_version") == FORMAT:
+        return
+    with connection:
+        for name in _ADDED:
+            connection.execute(sql.FIXED_TABLES[name])
+        connection.pragma("user_version", FORMAT)
+
+
 def check_tables(execute: Callable[..., Any], path: Path) -> None:
     """Walks to the first and the last row of every table: cheap, and meets damage near the roots at opening."""
     names = {name for (name,) in execute(sql.TABLES).fetchall()}
-    missing = sorted(set(sql.FIXED_TABLES) - names)
+    expected = set(sql.FIXED_TABLES) - (set() if execute("PRAGMA user_version").get == FORMAT else _ADDED)
+    missing = sorted(expected - names)
     if missing:
         raise Corrupted(f"{path} lacks the table {missing[0]!r}: restore it from a backup. It was left as it is.")
     for name in sorted(names):
@@ -144,6 +160,8 @@ def create_index(execute: Callable[..., Any], index: int, kind: str) -> None:
 def drop_index(execute: Callable[..., Any], index: int, kind: str) -> None:
     """Drops the table of an index, and for a vector index those of its generations."""
     statement = _of_kind({"range": sql.DROP_RANGE, "text": sql.DROP_TEXT, "vector": sql.DROP_VECTOR}, kind)[index]
+    if kind == "vector":
+        execute(sql.DROP_VECTOR_LOG, (index,))
     if kind == "vector" and execute(sql.EXISTS, (f"v_{index}",)).get:
         for (generation,) in execute(sql.GENERATIONS[index]).fetchall():
             execute(sql.DROP_GENERATION[index, generation])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -116,6 +117,10 @@ class SqliteSnapshot:
         if self._one(sql.HAS_GENERATION[index], (generation,)) is None:
             return None
         return self._one(sql.GET_VECTOR[index, generation], (seq,))
+
+    async def vector_log(self, index: int, generation: int, *, after: int) -> list[int]:
+        packed = b"".join(seqs for (seqs,) in self._rows(sql.VECTOR_LOG, (index, generation, after)))
+        return sorted(set(struct.unpack(f"<{len(packed) // 8}q", packed)))
 
     async def request(self, session: str, request: int) -> Request | None:
         key = (session, request)

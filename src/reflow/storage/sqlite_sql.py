@@ -9,13 +9,15 @@ Tables, where <n> is the number of a reflow table or index and <g> a generation 
 | `t_<n>`           | tokens                                   | a text index (FTS5 without content)          |
 | `v_<n>`           | generation                               | which generations a vector index has         |
 | `v_<n>_<g>`       | seq, vector                              | the float32 vectors of one generation        |
+| `vector_log`      | number, generation, ts, seqs             | which vectors changed, per commit            |
 | `log`             | ts, undo                                 | per commit, what it replaced                 |
 | `horizon`         | ts, failed_commits, requests_indexed     | one row: reads from this timestamp on work   |
 | `requests`        | ts, session, request, result             | answers kept for replays, oldest first       |
 | `requests_index`  | session, request, ts                     | all but the newest of them, filled in batches |
 | `meta`            | key, value                               | small named values of the engine             |
 
-`seq` and `ts` are rowids, so that new rows append: a row at a random place costs a page of the write-ahead log.
+`seq` and `ts` are rowids, so that new rows append: a row at a random place costs a page of the write-ahead log. The
+`seqs` of `vector_log` are sequence numbers of 8 little-endian bytes each.
 """
 
 from __future__ import annotations
@@ -54,6 +56,8 @@ FIXED_TABLES = {
     " result BLOB NOT NULL)",
     "requests_index": "CREATE TABLE requests_index (session TEXT NOT NULL, request INTEGER NOT NULL,"
     " ts INTEGER NOT NULL, PRIMARY KEY (session, request)) WITHOUT ROWID",
+    "vector_log": "CREATE TABLE vector_log (number INTEGER NOT NULL, generation INTEGER NOT NULL, ts INTEGER NOT NULL,"
+    " seqs BLOB NOT NULL, PRIMARY KEY (number, generation, ts)) WITHOUT ROWID",
     "meta": "CREATE TABLE meta (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID",
 }
 
@@ -118,6 +122,11 @@ PUT_VECTOR = PairStatement("INSERT OR REPLACE INTO v_<n>_<g> VALUES (?, ?)")
 DELETE_VECTOR = PairStatement("DELETE FROM v_<n>_<g> WHERE seq = ?")
 GET_VECTOR = PairStatement("SELECT vector FROM v_<n>_<g> WHERE seq = ?")
 SCAN_VECTORS = PairStatement("SELECT seq, vector FROM v_<n>_<g> WHERE seq > ? ORDER BY seq LIMIT ?")
+
+LOG_VECTORS = "INSERT INTO vector_log VALUES (?, ?, ?, ?)"
+VECTOR_LOG = "SELECT seqs FROM vector_log WHERE number = ? AND generation = ? AND ts > ?"
+FORGET_VECTOR_LOG = "DELETE FROM vector_log WHERE number = ? AND generation = ? AND ts <= ?"
+DROP_VECTOR_LOG = "DELETE FROM vector_log WHERE number = ?"
 
 # History, answers, names
 

@@ -28,6 +28,7 @@ class WrappedStorage:
     def __init__(self, inner: Storage) -> None:
         self.inner = inner
         self.concurrent = inner.concurrent
+        self.files = inner.files
 
     async def around(self, operation: str, call: Callable[[], Awaitable[T]]) -> T:
         """Makes one call. `operation` is the method's name, of the storage or of a snapshot ("snapshot.get")."""
@@ -73,6 +74,9 @@ class WrappedStorage:
         self, table: int, rows: Sequence[tuple[int, Sequence[IndexWrite], Sequence[TextWrite]]]
     ) -> None:
         await self.around("put_index_rows", lambda: self.inner.put_index_rows(table, rows))
+
+    async def forget_vector_log(self, index: int, generation: int, until: int) -> None:
+        await self.around("forget_vector_log", lambda: self.inner.forget_vector_log(index, generation, until))
 
     async def prune(self, *, undo_before: int, requests_before: int) -> bool:
         return await self.around(
@@ -122,6 +126,9 @@ class WrappedSnapshot:
 
     async def vector(self, index: int, generation: int, seq: int) -> bytes | None:
         return await self._around("snapshot.vector", lambda: self._inner.vector(index, generation, seq))
+
+    async def vector_log(self, index: int, generation: int, *, after: int) -> list[int]:
+        return await self._around("snapshot.vector_log", lambda: self._inner.vector_log(index, generation, after=after))
 
     async def request(self, session: str, request: int) -> Request | None:
         return await self._around("snapshot.request", lambda: self._inner.request(session, request))
