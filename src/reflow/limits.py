@@ -69,6 +69,9 @@ class Limits:
     """Largest `limit` of a vector search."""
     searches_read: int = 1000
     """Searches of one query or mutation."""
+    text_drift: float = 0.1
+    """The part by which a corpus may grow or shrink, its texts become longer or shorter, and a term more or less
+    common, before live text searches whose hits did not change follow with their scores."""
     hybrid_candidates: int = 50
     """Hits of each of the two searches behind a hybrid one, at least."""
     standing_hits: int = 1 << 20

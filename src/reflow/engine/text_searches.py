@@ -101,7 +101,10 @@ async def best_texts(
     counted = terms if own or filter is not None else ()
     stats = await tx.wait(tx.snapshot.text_stats(index.number, counted))
     add_search(tx)
-    tx.reads.texts.append(TextRead(index.number, tuple(terms), filter, stats.documents, sum(stats.matches)))
+    matches, drift = sum(stats.matches), tx.host.limits.text_drift
+    tx.reads.texts.append(
+        TextRead(index.number, tuple(terms), filter, stats.documents, stats.average_length, matches, drift)
+    )
     ranking: Ranking = []
     for seq, write in own.items():
         entry = None if write.raw is None else index.text(write.document)

@@ -1,8 +1,8 @@
 """Live searches by words: which of them a commit concerns.
 
 A search is concerned where a document that holds one of its terms comes, goes or changes. Its scores also depend on
-numbers of the whole corpus: how many documents there are, and how many hold a term. Those may drift by `DRIFT` before
-they concern it.
+numbers of the whole corpus: how many documents there are, how long they are on average, and how many hold a term. Those
+may drift by `limits.text_drift` before they alone concern it.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ from reflow.search.filters import Filter
 from reflow.search.tokens import tokens
 from reflow.storage.base import TextTerm
 
-DRIFT = 0.1
-"""The part by which numbers of the corpus may change before a live search runs again for that alone."""
-
 O = TypeVar("O", bound=Hashable)  # noqa: E741 - the owner of a search
+
+
+_LOOK = 0.1
+"""The part of the drift that a search bears after which it is asked whether it has drifted."""
 
 
 class TextEntry:
@@ -53,9 +54,23 @@ class TextChange(NamedTuple):
         return tuple(entry for entry in self if entry is not None)
 
 
-def growth(changes: Iterable[TextChange]) -> int:
-    """How many documents the corpus has gained."""
-    return sum((change.after is not None) - (change.before is not None) for change in changes)
+class Growth(NamedTuple):
+    """What a corpus has gained."""
+
+    documents: int = 0
+    tokens: int = 0
+
+    def plus(self, changes: Iterable[TextChange]) -> Growth:
+        """The gain when these changes are counted too."""
+        documents, tokens = self
+        for before, after in changes:
+            documents += (after is not None) - (before is not None)
+            tokens += _length(after) - _length(before)
+        return Growth(documents, tokens)
+
+
+def _length(entry: TextEntry | None) -> int:
+    return 0 if entry is None or not entry.tokens else entry.tokens.count(" ") + 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +81,19 @@ class TextRead:
     terms: tuple[TextTerm, ...]
     filter: Filter | None
     documents: int
+    average_length: float
     matches: int
     """Documents per term, added up; 0 where that was not asked for, since every match concerns the search anyway."""
+    drift: float
+    """The part by which these numbers may change."""
+
+    def drifted(self, growth: Growth) -> bool:
+        """Whether the corpus is another one by now."""
+        if abs(growth.documents) > self.drift * self.documents:
+            return True
+        documents = self.documents + growth.documents
+        average = (self.documents * self.average_length + growth.tokens) / documents if documents else 0.0
+        return abs(average - self.average_length) > self.drift * self.average_length
 
     def matched(self, words: Iterable[str]) -> bool:
         """Whether one of the words is searched for."""
@@ -77,9 +103,9 @@ class TextRead:
 
     def concerned(self, changes: Sequence[TextChange]) -> bool:
         """Whether these changes may change the result."""
-        if abs(growth(changes)) > DRIFT * self.documents:
+        if any(self.matched(entry.tokens.split(" ")) for change in changes for entry in change.entries):
             return True
-        return any(self.matched(entry.tokens.split(" ")) for change in changes for entry in change.entries)
+        return self.drifted(Growth().plus(changes))
 
 
 class _Watch(Generic[O]):
@@ -87,7 +113,7 @@ class _Watch(Generic[O]):
 
     __slots__ = ("base", "owner", "read", "strangers")
 
-    def __init__(self, read: TextRead, owner: O, base: int) -> None:
+    def __init__(self, read: TextRead, owner: O, base: Growth) -> None:
         self.read = read
         self.owner = owner
         self.base = base
@@ -95,8 +121,8 @@ class _Watch(Generic[O]):
         self.strangers = 0
         """Matching documents that its filter does not let pass: they changed only how rare a term is."""
 
-    def drifted(self, growth: int) -> bool:
-        return abs(growth - self.base) > DRIFT * self.read.documents
+    def drifted(self, growth: Growth) -> bool:
+        return self.read.drifted(Growth(growth.documents - self.base.documents, growth.tokens - self.base.tokens))
 
     def concerned(self, changes: Sequence[TextChange]) -> bool:
         """Asked where a term of the search is among the changes' words."""
@@ -108,7 +134,7 @@ class _Watch(Generic[O]):
             if any(wanted.matches(entry.metadata) for entry in matching):
                 return True
             self.strangers += bool(matching)
-        return self.strangers > DRIFT * self.read.matches
+        return self.strangers > self.read.drift * self.read.matches
 
 
 class _Texts(Generic[O]):
@@ -119,9 +145,11 @@ class _Texts(Generic[O]):
         self.terms: dict[str, set[_Watch[O]]] = {}
         self.prefixes: dict[str, set[_Watch[O]]] = {}
         self.lengths: Counter[int] = Counter()
-        self.growth = 0
-        self._calm = (-math.inf, math.inf)
-        """While the growth is between these, no search has drifted."""
+        self.growth = Growth()
+        self._looked = Growth()
+        """The growth when all searches were last asked whether they have drifted."""
+        self._bears = (math.inf, math.inf)
+        """How many documents and tokens may come or go until they are asked again."""
 
     def add(self, watch: _Watch[O]) -> None:
         self.watches.add(watch)
@@ -132,8 +160,7 @@ class _Texts(Generic[O]):
                 if term.prefix:
                     self.lengths[len(term.term)] += 1
             table[term.term].add(watch)
-        room = DRIFT * watch.read.documents
-        self._calm = max(self._calm[0], watch.base - room), min(self._calm[1], watch.base + room)
+        self._bears = self._least([watch])
 
     def remove(self, watch: _Watch[O]) -> None:
         self.watches.discard(watch)
@@ -147,20 +174,27 @@ class _Texts(Generic[O]):
         self.lengths = +self.lengths
 
     def concerned(self, changes: Sequence[TextChange]) -> set[O]:
-        owners: set[O] = set()
-        self.growth += growth(changes)
-        low, high = self._calm
-        if not low <= self.growth <= high:
-            owners |= {watch.owner for watch in self.watches if watch.drifted(self.growth)}
-            rooms = [(watch.base, DRIFT * watch.read.documents) for watch in self.watches if watch.owner not in owners]
-            self._calm = (
-                max((base - room for base, room in rooms), default=-math.inf),
-                min((base + room for base, room in rooms), default=math.inf),
-            )
+        self.growth = self.growth.plus(changes)
+        owners = self._drifted()
         for watch in self._matched(changes):
             if watch.owner not in owners and watch.concerned(changes):
                 owners.add(watch.owner)
         return owners
+
+    def _least(self, watches: Iterable[_Watch[O]]) -> tuple[float, float]:
+        documents, tokens = self._bears
+        for watch in watches:
+            part = _LOOK * watch.read.drift * watch.read.documents
+            documents, tokens = min(documents, part), min(tokens, part * watch.read.average_length)
+        return documents, tokens
+
+    def _drifted(self) -> set[O]:
+        documents, tokens = (abs(now - then) for now, then in zip(self.growth, self._looked, strict=True))
+        if documents <= self._bears[0] and tokens <= self._bears[1]:
+            return set()
+        self._looked, self._bears = self.growth, (math.inf, math.inf)
+        self._bears = self._least(self.watches)
+        return {watch.owner for watch in self.watches if watch.drifted(self.growth)}
 
     def _matched(self, changes: Sequence[TextChange]) -> set[_Watch[O]]:
         words = {word for change in changes for entry in change.entries for word in entry.tokens.split(" ")}
