@@ -17,6 +17,7 @@ from reflow.limits import Limits
 from reflow.pages import Page, PaginationOptions
 from reflow.schema import Collection, Id, Index, Object, Table, TextIndex, VectorIndex, collection, missing
 from reflow.values import Int64
+from reflow.vectors import Match, QueryResult, Record, SparseValues, Vectors
 
 __all__ = [
     "UNSET",
@@ -41,6 +42,7 @@ __all__ = [
     "LeftOut",
     "Leg",
     "Limits",
+    "Match",
     "Model",
     "Module",
     "MutationCtx",
@@ -49,14 +51,18 @@ __all__ = [
     "PaginationOptions",
     "Query",
     "QueryCtx",
+    "QueryResult",
+    "Record",
     "ReflowError",
     "Retry",
     "RetryAfter",
     "Scheduled",
     "ScheduledState",
+    "SparseValues",
     "Table",
     "TextIndex",
     "VectorIndex",
+    "Vectors",
     "collection",
     "missing",
 ]

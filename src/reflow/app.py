@@ -18,11 +18,14 @@ from reflow.limits import DEFAULT, Limits
 from reflow.schema import Collection, ObjectMeta, Table, TableSpec, Tabular, spec_of
 from reflow.server.asgi import Doors, Opened
 from reflow.server.http_api import Receive, Scope, Send
+from reflow.server.pinecone.app import settings_of
+from reflow.server.pinecone.inference import Embedder
 from reflow.storage.base import Storage
 from reflow.storage.lock import DirectoryLock
 from reflow.storage.memory import MemoryStorage
 from reflow.storage.sqlite import SqliteStorage
 from reflow.system import SystemClock, SystemEntropy
+from reflow.vectors import Vectors
 
 Durability = Literal["full", "relaxed"]
 
@@ -32,7 +35,8 @@ DEFAULT_DATA = ".reflow"
 class App:
     """An application: its functions and its tables.
 
-    Tables are found where the modules' functions are written; `tables` adds those that no function's module names.
+    Tables and vector indexes are found where the modules' functions are written; `tables` adds those that no function's
+    module names.
     `data` is the directory of the database (default: the environment's REFLOW_DATA, else `.reflow`). `environment` is
     what `ctx.env` shows (default: the process's environment variables). `pages` is a folder with an index.html, served
     at "/".
@@ -45,7 +49,7 @@ class App:
         self,
         *,
         modules: Iterable[Module],
-        tables: Iterable[Tabular] = (),
+        tables: Iterable[Tabular | Vectors] = (),
         data: str | Path | None = None,
         durability: Durability = "full",
         limits: Limits = DEFAULT,
@@ -58,10 +62,15 @@ class App:
         self.durability: Durability = durability
         self.environment = os.environ if environment is None else environment
         self.functions = _gathered(self.modules)
-        found = {id(spec): spec for spec in _tables_of(self.functions.values())}
-        found.update((id(spec), spec) for spec in map(spec_of, tables))
+        stored = [*_stored_of(self.functions.values()), *tables]
+        found = {id(spec): spec for item in stored if not isinstance(item, Vectors) for spec in (spec_of(item),)}
         self.tables: tuple[TableSpec, ...] = tuple(found.values())
-        self.doors = Doors(self._opened, None if pages is None else Path(pages))
+        self.indexes = tuple(dict.fromkeys(item for item in stored if isinstance(item, Vectors)))
+        self.doors = Doors(
+            self._opened,
+            None if pages is None else Path(pages),
+            pinecone=settings_of(self.environment, local_embedder),
+        )
 
     def engine(
         self,
@@ -81,6 +90,7 @@ class App:
             environment=self.environment,
             limits=self.limits,
             log_errors=log_errors,
+            indexes=self.indexes,
         )
 
     @asynccontextmanager
@@ -130,6 +140,13 @@ class App:
             await engine.close()
 
 
+def local_embedder() -> Embedder:
+    """What embeds the texts of Pinecone's integrated indexes: the model on this machine."""
+    from reflow.rag.embedders.local import LocalEmbedder
+
+    return LocalEmbedder()
+
+
 def _gathered(modules: Iterable[Module]) -> dict[str, Function[..., Any]]:
     functions: dict[str, Function[..., Any]] = {}
     for module in modules:
@@ -140,8 +157,8 @@ def _gathered(modules: Iterable[Module]) -> dict[str, Function[..., Any]]:
     return functions
 
 
-def _tables_of(functions: Iterable[Function[..., Any]]) -> Iterable[TableSpec]:
-    """Tables and collections that the Python modules of the functions know by some name."""
+def _stored_of(functions: Iterable[Function[..., Any]]) -> Iterable[Tabular | Vectors]:
+    """Tables, collections and vector indexes that the Python modules of the functions know by some name."""
     seen: set[int] = set()
     for function in functions:
         names = function.handler.__globals__
@@ -149,7 +166,7 @@ def _tables_of(functions: Iterable[Function[..., Any]]) -> Iterable[TableSpec]:
             continue
         seen.add(id(names))
         for value in list(names.values()):
-            if isinstance(value, Collection) or (
+            if isinstance(value, Collection | Vectors) or (
                 isinstance(value, ObjectMeta) and issubclass(value, Table) and "__spec__" in value.__dict__
             ):
-                yield value.table_spec
+                yield value

@@ -14,6 +14,7 @@ from reflow.generations import Embedded, Generations, GenerationsInside
 from reflow.hits import Conditions, Hit
 from reflow.schema import Id, VectorIndex
 from reflow.searching import Searching, SearchRun
+from reflow.vectors import Store, StoreReader
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -48,6 +49,7 @@ class FunctionRun(Protocol):
         self, at: float, function: Function[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> str: ...
     async def cancel(self, id: str) -> None: ...
+    def vectors(self) -> Store: ...
     async def generations(self, work: Callable[[GenerationsInside], Awaitable[R]]) -> R: ...
 
 
@@ -183,6 +185,11 @@ class QueryCtx(TransactionCtx):
         super().__init__(run)
         self.db = db
 
+    @property
+    def vectors(self) -> StoreReader:
+        """The free-standing vector indexes. What is read of them is live. Raises PurityError when they are remote."""
+        return self._run.vectors()
+
 
 class MutationCtx(TransactionCtx):
     """The context of a mutation."""
@@ -195,6 +202,14 @@ class MutationCtx(TransactionCtx):
     def scheduler(self) -> Scheduler:
         """Runs functions later, if this mutation commits."""
         return Scheduler(self._run)
+
+    @property
+    def vectors(self) -> Store:
+        """The free-standing vector indexes: what is written there is part of this transaction.
+
+        Raises PurityError when they are remote.
+        """
+        return self._run.vectors()
 
     async def run_mutation(self, function: MutationFunction[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Runs a mutation inside this transaction; when it raises, its own writes are undone."""
@@ -209,6 +224,11 @@ class ActionCtx(BaseCtx, Searching):
         Searching.__init__(self, run)
         self._action = run
         self.scheduler = Scheduler(run)
+
+    @property
+    def vectors(self) -> Store:
+        """The free-standing vector indexes, built in or remote. Each call is a transaction of its own."""
+        return self._run.vectors()
 
     async def run_query(self, function: QueryFunction[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Runs a query at the latest timestamp."""

@@ -6,16 +6,68 @@ The shape is Pinecone's, so that the store built into reflow and a remote one ca
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import msgspec
 from numpy.typing import ArrayLike
 
-from reflow.schema import Object, missing
+from reflow.errors import DefinitionError, InvalidValue
+from reflow.limits import DEFAULT
+from reflow.schema import METRICS, Metric, Object, missing
 
-Metric = Literal["cosine", "dotproduct", "euclidean"]
-"""How vectors are compared."""
+_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,43}[a-z0-9])?")
+
+
+class Vectors:
+    """Declares a free-standing index: `memories = rf.Vectors("memories", dims=384)` in a module of the app.
+
+    It is made when the app is deployed, and used as `ctx.vectors.index(memories)`. With `sparse=True` instead of `dims`
+    it holds sparse vectors only. `metric` is how vectors are compared: "cosine" (the default), "dotproduct" (the
+    default and only one where they are sparse) or "euclidean".
+    """
+
+    def __init__(
+        self, name: str, *, dims: int | None = None, metric: Metric | None = None, sparse: bool = False
+    ) -> None:
+        if (dims is None) != sparse:
+            raise DefinitionError(f"vector index {name!r} needs either dims=... or sparse=True")
+        self.name = name
+        self.dims = dims
+        self.metric: Metric = metric or ("dotproduct" if sparse else "cosine")
+        try:
+            check_definition(name, dims, self.metric)
+        except InvalidValue as error:
+            raise DefinitionError(str(error)) from None
+
+    def __repr__(self) -> str:
+        about = "sparse=True" if self.dims is None else f"dims={self.dims}, metric={self.metric!r}"
+        return f"Vectors({self.name!r}, {about})"
+
+
+def check_definition(name: object, dims: object, metric: object) -> None:
+    """Refuses what can't be an index, by Pinecone's rules; `dims` None: sparse. Raises InvalidValue."""
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise InvalidValue(
+            f"{name!r:.100} can't name a vector index: use 1 to 45 lower-case letters, digits and dashes, with a "
+            "letter or digit at both ends"
+        )
+    if dims is None:
+        if metric != "dotproduct":
+            raise InvalidValue(
+                f'vector index {name!r} is sparse, so its metric must be "dotproduct", got {metric!r:.100}'
+            )
+        return
+    if not isinstance(dims, int) or isinstance(dims, bool) or not 1 <= dims <= DEFAULT.vector_dims:
+        raise InvalidValue(f"vector index {name!r}: dims must be 1 to {DEFAULT.vector_dims}, got {dims!r:.100}")
+    if metric not in METRICS:
+        raise InvalidValue(f"vector index {name!r}: metric must be one of {', '.join(METRICS)}, got {metric!r:.100}")
+
+
+def name_of(index: str | Vectors) -> str:
+    """The name of an index, however it is referred to."""
+    return index.name if isinstance(index, Vectors) else index
 
 
 class SparseValues(Object):
@@ -91,20 +143,16 @@ class IndexStats(Object):
     namespaces: dict[str, int]
 
 
-class Index(Protocol):
-    """A free-standing index. Built in: transactional in mutations, live in queries. Remote: from actions only.
+class IndexReader(Protocol):
+    """What queries can do with a free-standing index. An unknown namespace is an empty one.
 
-    An unknown namespace is an empty one. Raises InvalidValue for what can't be stored or asked, NoVectorIndex when
-    the index is not there, and, where the store is remote, VectorStoreError.
+    Raises InvalidValue for what can't be asked, NoVectorIndex when the index is not there, and, where the store is
+    remote, VectorStoreError.
     """
 
     @property
     def name(self) -> str:
         """The index's name."""
-        ...
-
-    async def upsert(self, vectors: Iterable[RecordLike], *, namespace: str = "") -> int:
-        """Stores records, each in place of one with the same id. Returns how many."""
         ...
 
     async def query(
@@ -130,6 +178,37 @@ class Index(Protocol):
         self, filter: Mapping[str, Any], *, namespace: str = "", limit: int = 100, pagination_token: str | None = None
     ) -> RecordPage:
         """Records whose metadata pass a filter, page by page, in an order of the store's own."""
+        ...
+
+    async def list(
+        self, *, prefix: str = "", namespace: str = "", limit: int = 100, pagination_token: str | None = None
+    ) -> IdPage:
+        """Ids that start with `prefix`, page by page."""
+        ...
+
+    async def stats(self) -> IndexStats:
+        """Numbers of the whole index."""
+        ...
+
+    async def list_namespaces(
+        self, *, prefix: str = "", limit: int = 100, pagination_token: str | None = None
+    ) -> NamespacePage:
+        """Namespaces whose names start with `prefix`, page by page."""
+        ...
+
+    async def describe_namespace(self, name: str) -> NamespaceInfo | None:
+        """One namespace, None when there is none of that name."""
+        ...
+
+
+class Index(IndexReader, Protocol):
+    """A free-standing index. Built in: transactional in mutations, live in queries. Remote: from actions only.
+
+    Raises InvalidValue for what can't be stored.
+    """
+
+    async def upsert(self, vectors: Iterable[RecordLike], *, namespace: str = "") -> int:
+        """Stores records, each in place of one with the same id. Returns how many."""
         ...
 
     async def update(
@@ -166,26 +245,6 @@ class Index(Protocol):
         """Removes records: by id, by a filter, or all of a namespace. What does not exist is no error."""
         ...
 
-    async def list(
-        self, *, prefix: str = "", namespace: str = "", limit: int = 100, pagination_token: str | None = None
-    ) -> IdPage:
-        """Ids that start with `prefix`, page by page."""
-        ...
-
-    async def stats(self) -> IndexStats:
-        """Numbers of the whole index."""
-        ...
-
-    async def list_namespaces(
-        self, *, prefix: str = "", limit: int = 100, pagination_token: str | None = None
-    ) -> NamespacePage:
-        """Namespaces whose names start with `prefix`, page by page."""
-        ...
-
-    async def describe_namespace(self, name: str) -> NamespaceInfo | None:
-        """One namespace, None when there is none of that name."""
-        ...
-
     async def create_namespace(self, name: str) -> None:
         """Makes an empty namespace. `upsert` makes those that are missing by itself."""
         ...
@@ -199,11 +258,19 @@ class Index(Protocol):
         ...
 
 
+class StoreReader(Protocol):
+    """Where free-standing indexes live, for queries."""
+
+    def index(self, index: str | Vectors) -> IndexReader:
+        """An index by its declaration or name. Whether it exists shows when it is used."""
+        ...
+
+
 class Store(Protocol):
     """Where free-standing indexes live."""
 
-    def index(self, name: str) -> Index:
-        """The index of that name. Whether it exists shows when it is used."""
+    def index(self, index: str | Vectors) -> Index:
+        """An index by its declaration or name. Whether it exists shows when it is used."""
         ...
 
 

@@ -20,6 +20,7 @@ from reflow.engine.live import Hub
 from reflow.engine.mutations import Call, Mutations, Outcome
 from reflow.engine.reads import ReadSet
 from reflow.engine.record_purge import purge_some
+from reflow.engine.record_store import VectorStores
 from reflow.engine.runner import ActionRun, Result, TransactionRun, describe
 from reflow.engine.scheduler import Scheduled, Scheduler
 from reflow.engine.transaction import Effects, EngineTransaction
@@ -32,6 +33,7 @@ from reflow.limits import DEFAULT, Limits
 from reflow.schema import TableSpec, spec_of
 from reflow.search.vector import VectorStore
 from reflow.storage.base import Batch, Snapshot, Storage
+from reflow.vectors import Vectors
 
 LOG = logging.getLogger("reflow.engine")
 
@@ -64,6 +66,7 @@ class Engine:
         environment: Mapping[str, str],
         limits: Limits = DEFAULT,
         log_errors: bool = True,
+        indexes: Iterable[Vectors] = (),
     ) -> None:
         self.functions = {function.path: function for function in functions}
         self.storage = storage
@@ -83,6 +86,7 @@ class Engine:
         )
         self.hub.cache = self.cache
         self.scheduler = Scheduler(self)
+        self.stores = VectorStores(self, indexes)
         self._last_us = 0
         self._id_walks: dict[str, list[tuple[str, IdWalk]]] = {}
         self._mutations = Mutations(self)
@@ -111,6 +115,7 @@ class Engine:
         self.committer.start(ts)
         self.hub.start()
         try:
+            await self.stores.declare()
             await self.scheduler.start()
         except BaseException:
             await self.close()
@@ -128,6 +133,7 @@ class Engine:
     async def close(self) -> None:
         """Stops scheduled work, finishes what is queued, closes the storage."""
         await self.scheduler.close()
+        await self.stores.close()
         await self._mutations.close()
         await self.committer.close()
         await self.hub.close()

@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from numpy.typing import ArrayLike
 
 from reflow.engine.record_index import RecordIndex, Selection
+from reflow.engine.records import Records
+from reflow.errors import DefinitionError
 from reflow.vectors import (
     IdPage,
+    Index,
     IndexStats,
     NamespaceInfo,
     NamespacePage,
@@ -20,23 +23,68 @@ from reflow.vectors import (
     RecordLike,
     RecordPage,
     SparseValues,
+    Vectors,
+    name_of,
 )
 
 if TYPE_CHECKING:
     from reflow.engine.engine import Engine
+    from reflow.stores.pinecone import RemoteStore
 
 T = TypeVar("T")
 
 
-class RecordStore:
-    """The built-in `reflow.vectors.Store` of actions and servers."""
+URL_SETTING = "REFLOW_VECTORS_URL"
+"""The setting that says where free-standing indexes live: not set, here; else at a Pinecone or another reflow."""
 
-    def __init__(self, engine: Engine) -> None:
+
+class VectorStores:
+    """The `reflow.vectors.Store` of actions: built in, or remote where the settings say so."""
+
+    def __init__(self, engine: Engine, declared: Iterable[Vectors]) -> None:
         self._engine = engine
+        self.declared: dict[str, Vectors] = {}
+        for index in declared:
+            other = self.declared.setdefault(index.name, index)
+            if (other.dims, other.metric) != (index.dims, index.metric):
+                raise DefinitionError(f"vector index {index.name!r} is declared twice, as {other!r} and as {index!r}")
+        self._remote: RemoteStore | None = None
 
-    def index(self, name: str) -> StoredIndex:
-        """The index of that name. Whether it exists shows when it is used."""
-        return StoredIndex(self._engine, name)
+    @property
+    def url(self) -> str:
+        """Where the remote store is; empty when the store is built in."""
+        return self._engine.environment.get(URL_SETTING, "").strip()
+
+    def index(self, index: str | Vectors) -> Index:
+        """An index by its declaration or name. A declared one is made where the remote store lacks it.
+
+        Raises VectorStoreError for settings that can't work, MissingExtra without Pinecone's SDK.
+        """
+        name = name_of(index)
+        if not self.url:
+            return StoredIndex(self._engine, name)
+        if self._remote is None:
+            from reflow.stores.pinecone import open_store
+
+            engine = self._engine
+            self._remote = open_store(
+                self.url, engine.environment, engine.limits, clock=engine.clock, entropy=engine.entropy
+            )
+        known = index if isinstance(index, Vectors) else self.declared.get(name)
+        if known is None:
+            return self._remote.index(name)
+        return self._remote.index(name, dims=known.dims, metric=known.metric)
+
+    async def declare(self) -> None:
+        """Makes the declared indexes of the built-in store. Raises SchemaError."""
+        if self.declared and not self.url:
+            await self._engine.transact(lambda tx: Records(tx).declare(self.declared.values()))
+
+    async def close(self) -> None:
+        """Ends the connections to a remote store."""
+        remote, self._remote = self._remote, None
+        if remote is not None:
+            await remote.close()
 
 
 class StoredIndex:

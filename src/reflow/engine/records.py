@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from reflow.engine.record_index import RecordIndex
@@ -17,12 +16,9 @@ from reflow.engine.record_names import (
 )
 from reflow.engine.record_tables import INDEXES, RECORDS, VectorIndexRow
 from reflow.engine.transaction import EngineTransaction
-from reflow.errors import InvalidValue, LimitExceeded, VectorIndexExists, VectorIndexProtected
-from reflow.limits import DEFAULT
-from reflow.schema import METRICS, Metric
-from reflow.vectors import IndexInfo
-
-_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,43}[a-z0-9])?")
+from reflow.errors import LimitExceeded, SchemaError, VectorIndexExists, VectorIndexProtected
+from reflow.schema import Metric
+from reflow.vectors import IndexInfo, Vectors, check_definition, name_of
 
 
 class Records:
@@ -31,9 +27,26 @@ class Records:
     def __init__(self, tx: EngineTransaction) -> None:
         self._tx = tx
 
-    def index(self, name: str) -> RecordIndex:
-        """The index of that name. Whether it exists shows when it is used."""
-        return RecordIndex(self._tx, name)
+    def index(self, index: str | Vectors) -> RecordIndex:
+        """An index by its declaration or name. Whether it exists shows when it is used."""
+        self._tx.check_open()
+        return RecordIndex(self._tx, name_of(index))
+
+    async def declare(self, declared: Iterable[Vectors]) -> None:
+        """Makes the indexes that an application declares. Raises SchemaError where one is there and otherwise."""
+        for wanted in declared:
+            row = await find_index(self._tx, wanted.name)
+            if row is not None and (row.dims or None, row.metric) != (wanted.dims, wanted.metric):
+                if (await self.index(wanted).stats()).records:
+                    raise SchemaError(
+                        f"vector index {wanted.name!r} holds {_kind(row.dims)} compared by {row.metric} and is now "
+                        f"declared as {wanted!r}. It was left as it is: declare an index of another name for the new "
+                        "vectors, or delete the old one first"
+                    )
+                await self.delete_index(wanted.name)
+                row = None
+            if row is None:
+                await self.create_index(wanted.name, dims=wanted.dims, metric=wanted.metric)
 
     async def list_indexes(self) -> list[IndexInfo]:
         """All indexes, in order of their names."""
@@ -115,21 +128,8 @@ class Records:
         await leave_to_purge(self._tx, row.number)
 
 
-def check_definition(name: object, dims: object, metric: object) -> None:
-    """Refuses what can't be an index, with Pinecone's rules. Raises InvalidValue."""
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise InvalidValue(
-            f"{name!r:.100} can't name a vector index: use 1 to 45 lower-case letters, digits and dashes, with a "
-            "letter or digit at both ends"
-        )
-    if dims is None:
-        if metric != "dotproduct":
-            raise InvalidValue(f'vector index {name!r} is sparse, so its metric must be "dotproduct", got {metric!r}')
-        return
-    if not isinstance(dims, int) or isinstance(dims, bool) or not 1 <= dims <= DEFAULT.vector_dims:
-        raise InvalidValue(f"vector index {name!r}: dims must be 1 to {DEFAULT.vector_dims}, got {dims!r:.100}")
-    if metric not in METRICS:
-        raise InvalidValue(f"vector index {name!r}: metric must be one of {', '.join(METRICS)}, got {metric!r:.100}")
+def _kind(dims: int) -> str:
+    return f"vectors of {dims} numbers" if dims else "sparse vectors"
 
 
 def _told(row: VectorIndexRow) -> IndexInfo:

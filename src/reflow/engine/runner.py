@@ -16,6 +16,8 @@ from reflow.context import FUNCTION_LOG, ActionCtx, Identity, Level, MutationCtx
 from reflow.database import DatabaseReader, DatabaseWriter
 from reflow.engine import guard
 from reflow.engine.generations import Generations
+from reflow.engine.record_store import URL_SETTING
+from reflow.engine.records import Records
 from reflow.engine.transaction import EngineTransaction
 from reflow.errors import (
     ApplicationError,
@@ -26,6 +28,7 @@ from reflow.errors import (
     InvalidCursor,
     InvalidValue,
     LimitExceeded,
+    PurityError,
     ReflowError,
     StorageError,
 )
@@ -35,6 +38,7 @@ from reflow.hits import Conditions, Explanation, Hit, HybridHit, HybridRequest
 from reflow.limits import Limits
 from reflow.pages import Page, PaginationOptions
 from reflow.schema import TextIndex, VectorIndex
+from reflow.vectors import Store
 
 if TYPE_CHECKING:
     from reflow.engine.engine import Engine
@@ -210,6 +214,16 @@ class TransactionRun:
     async def cancel(self, id: str) -> None:
         await self.engine.scheduler.cancel(self.tx, id)
 
+    def vectors(self) -> Store:
+        self.tx.check_open()
+        if url := self.engine.stores.url:
+            raise PurityError(
+                f"{self.function.path} uses ctx.vectors, which is the remote store at {url} ({URL_SETTING}): that can "
+                f"be used from actions only. Schedule one with ctx.scheduler.run_after, or unset {URL_SETTING} to "
+                "have vectors in this database"
+            )
+        return Records(self.tx)
+
     async def generations(self, work: Callable[[GenerationsInside], Awaitable[R]]) -> R:
         self.tx.check_open()
         return await work(Generations(self.tx))
@@ -286,6 +300,9 @@ class ActionRun:
 
     async def cancel(self, id: str) -> None:
         await self.engine.scheduler.cancel_now(id)
+
+    def vectors(self) -> Store:
+        return self.engine.stores
 
     async def generations(self, work: Callable[[GenerationsInside], Awaitable[R]]) -> R:
         return await self.engine.transact(lambda tx: work(Generations(tx)))
