@@ -19,8 +19,8 @@ import uvloop
 
 from benchmarks.load import Figures
 from reflow.database import DatabaseReader
-from reflow.engine.catalog import GENERATION
 from reflow.engine.commit import Step
+from reflow.engine.documents import FIRST_GENERATION
 from reflow.engine.engine import Engine
 from reflow.engine.records import Records
 from reflow.engine.transaction import Effects
@@ -56,17 +56,20 @@ async def store_alone(data: Dataset, directory: Path) -> AsyncGenerator[tuple[Lo
     store = VectorStore(DEFAULT, directory)
     place = (1, 1)
     store.create(place, DIMS, "cosine")
+    store.start(0)
     ts = 0
 
     async def load(rows: range) -> None:
         nonlocal ts
         ts += 1
         store.apply(ts, changes(data, place, rows))
+        store.commit()
 
     async def probe() -> object:
         return await store.search(place, VectorQuery(10, data.queries[0]), ts)
 
     yield load, probe
+    await store.close()
 
 
 @asynccontextmanager
@@ -74,7 +77,7 @@ async def durable(data: Dataset, directory: Path) -> AsyncGenerator[tuple[Load, 
     """Commits of vectors through storage, write log and vector store."""
     async with application(directory).open() as backend:
         engine = backend.engine
-        place = (engine.catalog.index(Row.meaning)[1].number, GENERATION)
+        place = (engine.catalog.index(Row.meaning)[1].number, FIRST_GENERATION)
 
         async def load(rows: range) -> None:
             await commit_vectors(engine, changes(data, place, rows))

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 import reflow as rf
 from reflow.backend import Backend
 from reflow.database import DatabaseReader, DatabaseWriter
-from reflow.engine.catalog import GENERATION
+from reflow.engine.documents import FIRST_GENERATION
 from reflow.engine.engine import Engine
 from reflow.engine.transaction import EngineTransaction
 from reflow.ids import parse_id
@@ -90,7 +90,7 @@ class Searcher:
         self._engine = backend.engine
         self._data = data
         _, index = self._engine.catalog.index(Row.meaning)
-        self._place = (index.number, GENERATION)
+        self._place = (index.number, FIRST_GENERATION)
         self._seqs: NDArray[np.int64] = np.load(directory_of(BUILT, data) / SEQUENCES)
 
     async def as_function(self, query: int, k: int, case: Case) -> Sequence[int]:

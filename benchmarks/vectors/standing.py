@@ -12,7 +12,7 @@ import json
 import statistics
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -88,7 +88,7 @@ class Watch:
             self._at_work -= 1
             self._last = time.monotonic()
 
-    def _timed_publish(self, commits: Iterable[Commit]) -> None:
+    def _timed_publish(self, commits: Sequence[Commit]) -> None:
         began = time.thread_time()
         self._publish(commits)
         self.testing_seconds += time.thread_time() - began
