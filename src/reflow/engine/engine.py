@@ -145,10 +145,14 @@ class Engine:
 
     # What transactions ask for
 
-    def new_id(self, table: int) -> tuple[str, int]:
-        """A fresh id and its sequence number, which grows by at least a microsecond each time."""
+    def new_seq(self) -> int:
+        """A fresh sequence number, which grows by at least a microsecond each time."""
         self._last_us = max(self._last_us + 1, self.clock.now_ns() // 1000)
-        seq = self._last_us << 12
+        return self._last_us << 12
+
+    def new_id(self, table: int) -> tuple[str, int]:
+        """A fresh id and its sequence number."""
+        seq = self.new_seq()
         return encode_id(table, seq, self.entropy.random_bytes(8)), seq
 
     def next_ts(self) -> int:

@@ -114,9 +114,10 @@ class RecordIndex:
             return 0
         space = Space(self._tx, index, await make_namespace(self._tx, index, name))
         found = await space.find([entry.id for entry in entries])
-        for place, (entry, here) in enumerate(zip(entries, found, strict=True)):
-            space.put(entry, here)
-            await space.breathe(place)
+        with self._tx.as_system():
+            for place, (entry, here) in enumerate(zip(entries, found, strict=True)):
+                space.put(entry, here)
+                await space.breathe(place)
         return len(entries)
 
     async def update(
@@ -142,7 +143,8 @@ class RecordIndex:
             return
         row = found.document
         merged = check_metadata({**row.metadata, **metadata}) if metadata else row.metadata
-        space.change(found, merged, row.sparse if sparse is None else told_sparse(sparse), vector)
+        with self._tx.as_system():
+            space.change(found, merged, row.sparse if sparse is None else told_sparse(sparse), vector)
 
     async def update_by_filter(
         self,
@@ -180,9 +182,11 @@ class RecordIndex:
             await empty_namespace(self._tx, row)
             return
         space = Space(self._tx, index, row.number)
-        for found in await space.find(keys):
-            if found is not None and found.document is not None:
-                space.remove(found)
+        there = await space.find(keys)
+        with self._tx.as_system():
+            for found in there:
+                if found is not None and found.document is not None:
+                    space.remove(found)
 
     async def change(self, selection: Selection, *, dry_run: bool = False, most: int | None = None) -> Changed:
         """Changes or removes the records that pass a filter: all of them, or `most` of those behind `selection.after`.
@@ -204,14 +208,16 @@ class RecordIndex:
                 f"the filter passes {len(part)} records, and one mutation may write limits.documents_written = {bound} "
                 "documents: narrow it, or call this from an action, which works in batches"
             )
-        for place, found in enumerate(await space.records(part)):
-            row = found.document
-            assert row is not None
-            if selection.set_metadata is None:
-                space.remove(found)
-            else:
-                space.change(found, check_metadata({**row.metadata, **selection.set_metadata}), row.sparse, None)
-            await space.breathe(place)
+        records = await space.records(part)
+        with self._tx.as_system():
+            for place, found in enumerate(records):
+                row = found.document
+                assert row is not None
+                if selection.set_metadata is None:
+                    space.remove(found)
+                else:
+                    space.change(found, check_metadata({**row.metadata, **selection.set_metadata}), row.sparse, None)
+                await space.breathe(place)
         return Changed(len(part), part[-1] if len(part) < len(seqs) else None)
 
     # Reading

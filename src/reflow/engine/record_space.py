@@ -12,16 +12,20 @@ from reflow.engine.scan import KeyRange, Scan
 from reflow.engine.transaction import EngineTransaction, Pending
 from reflow.errors import InvalidValue
 from reflow.keys import encode_part
-from reflow.schema import CREATED_FIELD, ID_FIELD
 from reflow.search.filters import Filter
 from reflow.search.metric import Place, Vector
 from reflow.search.records import Entry
 from reflow.search.sparse import Sparse
-from reflow.storage.base import TOP, sequence_key
+from reflow.storage.base import TOP, Row, sequence_key
 from reflow.vectors import SparseValues
 
 _BY_KEY = 0
 """The place of the index by key among the table's range indexes."""
+
+_FEW_IDS = 8
+"""So many ids are looked up one by one."""
+
+_SEQUENCE_BYTES = len(sequence_key(0))
 
 
 class Found(NamedTuple):
@@ -50,23 +54,45 @@ class Space:
 
     async def find(self, ids: Sequence[str]) -> list[Found | None]:
         """Records by id, in order; each id joins the read set, also where there is no record."""
-        tx, by_key = self.tx, self.codec.ranges[_BY_KEY].number
+        tx, number, by_key = self.tx, self.codec.number, self.codec.ranges[_BY_KEY].number
+        prefixes = [self._head + encode_part(id) for id in ids]
+        for prefix in prefixes:
+            tx.reads.add_range(by_key, prefix, prefix, prefix + TOP)
+        near = await self._all_between(prefixes)
         own = tx.record_keys.of(tx)
         found: list[Found | None] = []
-        for place, id in enumerate(ids):
-            prefix = self._head + encode_part(id)
-            tx.reads.add_range(by_key, prefix, prefix, prefix + TOP)
-            seq = own.get((self.index.number, self.number, id))
+        for place, (id, prefix) in enumerate(zip(ids, prefixes, strict=True)):
+            seq = own.get((self.index.number, self.number, id)) if own else None
             if seq is not None:
-                write = tx.pending[self.codec.number, seq]
-                found.append(Found(seq, write.raw, write.document if write.raw is not None else None))
+                write = tx.pending[number, seq]
+                here = Found(seq, write.raw, write.document if write.raw is not None else None)
+            elif near is not None:
+                here = near.get(prefix)
             else:
-                rows = await tx.wait(tx.snapshot.scan(self.codec.number, by_key, prefix, prefix + TOP, limit=1))
-                found.append(Found(rows[0].seq, rows[0].value, self.codec.decode(rows[0].value)) if rows else None)
-            if found[-1] is not None:
-                tx.count_read(found[-1].raw)
-            await self.breathe(place)
+                rows = await tx.wait(tx.snapshot.scan(number, by_key, prefix, prefix + TOP, limit=1))
+                here = self._of_row(rows[0]) if rows else None
+                await self.breathe(place)
+            found.append(here)
+            if here is not None:
+                tx.count_read(here.raw)
         return found
+
+    async def _all_between(self, prefixes: Sequence[bytes]) -> dict[bytes, Found] | None:
+        """The stored records from the first to the last of many ids; None where there are more than these ids.
+
+        A batch of new ids, or of ids that follow each other, is looked up at once that way.
+        """
+        if len(prefixes) < _FEW_IDS:
+            return None
+        tx, limit = self.tx, len(prefixes) + 1
+        lower, upper = min(prefixes), max(prefixes) + TOP
+        rows = await tx.wait(
+            tx.snapshot.scan(self.codec.number, self.codec.ranges[_BY_KEY].number, lower, upper, limit=limit)
+        )
+        return None if len(rows) == limit else {row.key[:-_SEQUENCE_BYTES]: self._of_row(row) for row in rows}
+
+    def _of_row(self, row: Row) -> Found:
+        return Found(row.seq, row.value, self.codec.decode(row.value))
 
     async def breathe(self, done: int) -> None:
         """Lets others have the event loop, every so many records."""
@@ -139,7 +165,7 @@ class Space:
         """The dense vector of a record."""
         return self.tx.vector_at(self.place, seq, self.number)
 
-    # Writing
+    # Writing: inside of `tx.as_system()`
 
     def put(self, entry: Entry, found: Found | None) -> None:
         """Stores a record, in place of one with the same id."""
@@ -164,23 +190,16 @@ class Space:
         self._write(Pending(self.codec, found.seq, None, row, (), *former))
 
     def _store(self, id: str, metadata: dict[str, Any], sparse: SparseValues | None, found: Found | None) -> int:
-        tx, codec = self.tx, self.codec
+        tx = self.tx
         row = RecordRow(index=self.index.number, space=self.number, key=id, metadata=metadata, sparse=sparse)
-        if found is None:
-            name, seq = tx.host.new_id(codec.number)
-            created = (seq >> 12) / 1000
-        else:
-            known = found.document or cast(RecordRow, tx.pending[codec.number, found.seq].document)
-            name, seq, created = known.id, found.seq, known.created
-        setattr(row, ID_FIELD, name)
-        setattr(row, CREATED_FIELD, created)
+        seq = tx.host.new_seq() if found is None else found.seq
         raw = encode_record(row)
         if len(raw) > tx.host.limits.document_bytes:
             raise InvalidValue(
                 f"record {id!r} has {len(raw)} bytes; limits.document_bytes allows {tx.host.limits.document_bytes}"
             )
         former = (None, None, ()) if found is None else self._former(found)
-        self._write(Pending(codec, seq, raw, row, (self._key(id, seq),), *former))
+        self._write(Pending(self.codec, seq, raw, row, (self._key(id, seq),), *former))
         return seq
 
     def _former(self, found: Found) -> tuple[bytes | None, RecordRow | None, tuple[Key, ...]]:
@@ -191,8 +210,7 @@ class Space:
 
     def _write(self, write: Pending) -> None:
         tx = self.tx
-        with tx.as_system():
-            tx.put(write)
+        tx.put(write)
         row = cast(RecordRow, write.document)
         tx.record_keys.note(tx, (row.index, row.space, row.key), write.seq)
 

@@ -78,7 +78,10 @@ class NamespaceRow(Table, table="_namespaces", system=True):
 
 
 class RecordRow(Table, table="_records", system=True):
-    """A record: `index` and `space` are the numbers of its index and namespace, `key` is the caller's id."""
+    """A record: `index` and `space` are the numbers of its index and namespace, `key` is the caller's id.
+
+    It is found by these alone, so it is stored without an id and a time of its own.
+    """
 
     index: int
     space: int

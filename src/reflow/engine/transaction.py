@@ -47,6 +47,10 @@ class Host(Protocol):
         """A fresh id and its sequence number."""
         ...
 
+    def new_seq(self) -> int:
+        """A fresh sequence number."""
+        ...
+
 
 class Pending(msgspec.Struct, frozen=True, gc=False):
     """The buffered state of one document; `raw` None is a delete, `before` None an insert."""
