@@ -19,7 +19,7 @@ from reflow.storage.sqlite import SqliteStorage
 from reflow.testing import FaultPlan, Simulation, simulate
 from tests.support import arun
 from tests.support.client import Client
-from tests.support.notes import QUERIES, WRITES, app, page, search
+from tests.support.notes import PAGED, PRESENT_ONLY, QUERIES, WRITES, app
 
 Write = tuple[str, dict[str, Any]]
 Follow = tuple[Any, dict[str, Any]]
@@ -88,7 +88,7 @@ async def poller(sim: Simulation, queries: Sequence[Follow], random: Random) -> 
 async def expected(sim: Simulation, watcher: Watcher, query_id: int, ts: int, who: int, shown: Any) -> Any:
     """What a run of the query at that timestamp gives, without any cache."""
     function, args = watcher.asked[query_id]
-    if function is page:
+    if function in PAGED:
         args = args | {"opts": args["opts"] | {"endCursor": shown["continueCursor"]}}
     raw = function.arguments.encode((), args)
     result = await sim.engine.query_at(function, raw, ts, watcher.who[who])
@@ -104,9 +104,9 @@ async def verify(sim: Simulation, watcher: Watcher) -> None:
             assert result.failure is None, result.failure
             shown = values.decode(result.value or b"")
             function = watcher.asked[query_id][0]
-            if function is page:
+            if function in PAGED:
                 assert ends.setdefault(query_id, shown["continueCursor"]) == shown["continueCursor"], "a page moved"
-            if function is not search:  # text is searched at the present only
+            if function not in PRESENT_ONLY:
                 assert shown == await expected(sim, watcher, query_id, ts, who, shown), watcher.asked[query_id]
     for query_id, result in watcher.results.items():
         shown = values.decode(result.value or b"")

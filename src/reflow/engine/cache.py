@@ -20,6 +20,7 @@ from reflow.engine.write_log import Commit
 from reflow.functions import Function
 from reflow.limits import Limits
 from reflow.search.metric import Place, VectorQuery
+from reflow.search.standing import StandingSearches
 from reflow.storage.base import Snapshot
 
 if TYPE_CHECKING:
@@ -195,7 +196,7 @@ class QueryCache:
 
     def standing(self, place: Place, query: VectorQuery, ts: int) -> tuple[list[tuple[float, int]], bool] | None:
         """What a live vector search finds at `ts`, best first, and whether that is all; None where it has to look."""
-        return self._subscriptions.vectors.found(place, query) if ts == self._committer.published else None
+        return self.standing_searches.found(place, query) if ts == self._committer.published else None
 
     def expire(self, entry: Entry) -> None:
         """Outdates an entry because time has passed."""
@@ -263,6 +264,11 @@ class QueryCache:
     def entries(self) -> Iterable[Entry]:
         """All that can be found."""
         return self._entries.values()
+
+    @property
+    def standing_searches(self) -> StandingSearches[Entry]:
+        """The live vector searches of all entries."""
+        return self._subscriptions.vectors
 
     @property
     def idle_bytes(self) -> int:
