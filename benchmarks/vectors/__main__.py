@@ -85,12 +85,19 @@ def upserting(pace: Pace, peers: list[str]) -> Figures:
         return named("upserts", upserts(Path(directory), UPSERT_SECONDS))
 
 
+def flips(pace: Pace, peers: list[str]) -> Figures:
+    """Another model takes over while searches and writes go on, and back."""
+    with tempfile.TemporaryDirectory(dir=CACHE) as directory:
+        return named("flip", child("flip", directory))
+
+
 PARTS: dict[str, Callable[[Pace, list[str]], Figures]] = {
     "bulk": bulk,
     "tenants": tenants,
     "upserts": upserting,
     "search": searches,
     "standing": standing,
+    "flip": flips,
     "million": million,
 }
 

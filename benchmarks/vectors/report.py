@@ -66,6 +66,9 @@ AIMS = (
     Aim("100k: open and first search, s", f"{SMALL}_reflow_open_s", Sign.AT_MOST, 1),
     Aim("1,000 tenants x 100: recall", "tenants_recall", Sign.EXACTLY, 1),
     Aim("1,000 tenants x 100: anonymous MB", "tenants_memory_mb", Sign.AT_MOST, 120),
+    Aim("searches that failed during flips", "flip_failed", Sign.EXACTLY, 0),
+    Aim("answers mixed of two generations", "flip_mixed", Sign.EXACTLY, 0),
+    Aim("answers of the former generation after a flip", "flip_stale", Sign.EXACTLY, 0),
     Aim("durable upserts/s, 64 clients", "upserts_ops_per_s", Sign.AT_LEAST, 2_000),
     Aim("acknowledged upserts lost", "upserts_lost", Sign.EXACTLY, 0),
 )
@@ -91,6 +94,14 @@ OTHER_TABLES = (
         "Upserts from 64 clients, one record each, through the Pinecone-compatible server",
         "upserts",
         ("ops_per_s", "cpu_us", "p50_ms", "p99_ms", "client_busy_share", "lost"),
+    ),
+    (
+        "20,000 rows: another model takes over and back, ten flips, while tasks search, follow and write",
+        "flip",
+        (
+            *("searches", "written", "failed", "mixed", "stale", "p50_ms", "p99_ms", "max_ms"),
+            *("fill_rows_per_s", "flip_and_follow_ms"),
+        ),
     ),
     (
         "1,000,000 rows: the event loop while four tasks search",

@@ -113,9 +113,7 @@ class Watch:
     async def quiet(self, results: int) -> None:
         """Returns once that many results are there and nothing has happened for a while. Raises TimeoutError."""
         async with asyncio.timeout(_WAIT_SECONDS):
-            while (
-                self._at_work or len(self.results) < results or time.monotonic() - self._last < _QUIET_SECONDS
-            ):
+            while self._at_work or len(self.results) < results or time.monotonic() - self._last < _QUIET_SECONDS:
                 await asyncio.sleep(_QUIET_SECONDS / 4)
 
 
