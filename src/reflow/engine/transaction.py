@@ -34,6 +34,7 @@ from reflow.storage.base import Batch, IndexWrite, Request, Snapshot, TextWrite,
 T = TypeVar("T")
 
 _NOTHING = VectorEntry(0, None, {})
+_STORED = np.dtype("<f4")
 
 
 class Host(Protocol):
@@ -471,9 +472,10 @@ class Effects:
         codec = write.codec
         rows: list[IndexWrite] = []
         self.touched.add_document(codec.number, write.seq)
+        was_there, is_there = write.before is not None, write.raw is not None
         for place, index in enumerate(codec.ranges):
-            before = write.former_keys[place] if write.before is not None else None
-            after = write.keys[place] if write.raw is not None else None
+            before = write.former_keys[place] if was_there else None
+            after = write.keys[place] if is_there else None
             self.touched.add_keys(index.number, before, after)
             if before != after:
                 rows.append(IndexWrite(index.number, before and before.full, after and after.full))
@@ -494,7 +496,7 @@ class Effects:
         """Adds the vectors of one document; without any they end. `dense`: the dense one is written or removed."""
         change = VectorChange(place, seq, vector, entry.sparse, entry.space, entry.metadata)
         if dense:
-            raw = None if vector is None else vector.astype("<f4").tobytes()
+            raw = None if vector is None else vector.astype(_STORED, copy=False).tobytes()
             self.batch.vectors.append(VectorWrite(*place, seq, raw))
         else:
             self.batch.described.append((*place, seq))

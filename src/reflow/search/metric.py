@@ -6,9 +6,10 @@ A score is always better when it is higher: cosine similarity, dot product, or m
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -27,8 +28,7 @@ Place = tuple[int, int]
 """(number of a vector index in the storage, generation): one set of vectors that can be compared."""
 
 
-@dataclass(frozen=True, slots=True)
-class VectorChange:
+class VectorChange(msgspec.Struct, frozen=True, gc=False):
     """A document's vector, namespace and metadata from a commit on; without `vector` and `sparse` it has none."""
 
     place: Place
@@ -37,7 +37,7 @@ class VectorChange:
     sparse: Sparse | None = None
     space: int = 0
     """Number of the namespace; 0 for the index of a table."""
-    metadata: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    metadata: Mapping[str, Any] = msgspec.field(default_factory=dict[str, Any])
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,19 +21,21 @@ _decode_undo = msgspec.msgpack.Decoder(list[int | bytes | None]).decode
 class Reader:
     """A connection and the cursor that all its statements share; every statement is read to its end at once."""
 
-    __slots__ = ("_cursor", "connection", "execute", "path")
+    __slots__ = ("_cursor", "connection", "execute", "executemany", "path")
 
     def __init__(self, connection: apsw.Connection, path: Path) -> None:
         self.connection = connection
         self.path = path
         self._cursor: Any = connection.cursor()
         self.execute: Callable[..., Any] = self._cursor.execute
+        self.executemany: Callable[..., Any] = self._cursor.executemany
 
     def renew(self) -> None:
         """Takes another cursor after an error, which the old one would repeat at its next statement."""
         self._cursor.close(True)
         self._cursor = self.connection.cursor()
         self.execute = self._cursor.execute
+        self.executemany = self._cursor.executemany
 
 
 class SqliteSnapshot:
