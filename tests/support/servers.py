@@ -75,11 +75,11 @@ def in_thread(app: rf.App, data: Path, *, with_logs: bool = False) -> Generator[
 
 
 class ServerProcess:
-    """The app under test in a process of its own."""
+    """The app under test, or another one that is a module of its own, in a process of its own."""
 
-    def __init__(self, data: Path) -> None:
+    def __init__(self, data: Path, module: str = "tests.support.app_under_test") -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.support.app_under_test", str(data)],
+            [sys.executable, "-m", module, str(data)],
             cwd=ROOT,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(["src", "."])},
             stdout=subprocess.PIPE,
@@ -114,9 +114,9 @@ class ServerProcess:
 
 
 @contextmanager
-def in_process(data: Path) -> Generator[ServerProcess, None, None]:
-    """The app under test in a process of its own, until the context ends."""
-    server = ServerProcess(data)
+def in_process(data: Path, module: str = "tests.support.app_under_test") -> Generator[ServerProcess, None, None]:
+    """The app under test, or another one, in a process of its own, until the context ends."""
+    server = ServerProcess(data, module)
     try:
         yield server
     finally:

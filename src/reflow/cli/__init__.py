@@ -1,4 +1,4 @@
-"""The command line: `reflow demo`, `dev`, `serve` and `run`.
+"""The command line: `reflow demo`, `dev`, `serve`, `run` and `vectors serve`.
 
 Every mistake of a user ends in one line that says what, where and what to do, and in a status: 2 for a command that
 can't be understood, 1 for one that could not be carried out.
@@ -15,6 +15,7 @@ import typer
 
 from reflow.cli import demo, dev, run, serve
 from reflow.cli.output import Interrupted, UsageError, complain
+from reflow.cli.vectors import vectors
 from reflow.errors import ReflowError
 
 _HELP = """A reactive backend for AI applications.
@@ -52,6 +53,7 @@ cli.command("demo", help=demo.HELP)(demo.demo)
 cli.command("dev", help=dev.HELP)(dev.dev)
 cli.command("serve", help=serve.HELP)(serve.serve)
 cli.command("run", help=run.HELP)(run.run)
+cli.add_typer(vectors)
 cli.command("_child", hidden=True)(dev.child)
 
 

@@ -1,4 +1,5 @@
-"""All doors of an app as one ASGI application: the sync protocol, the HTTP API, pages, the command line's door."""
+"""All doors of an app as one ASGI application: the sync protocol, the HTTP API, pages, Pinecone's API, the command
+line's door."""
 
 from __future__ import annotations
 
@@ -18,6 +19,7 @@ from reflow.server.fast_socket import EXTENSION, FastSocket
 from reflow.server.http_api import HttpApi, Receive, Scope, Send
 from reflow.server.http_errors import HttpError
 from reflow.server.pages import Pages
+from reflow.server.pinecone.app import PineconeApi, PineconeSettings, is_path, refuse_unless_set_up
 from reflow.server.sync import SyncDoor, SyncSocket
 from reflow.storage.lock import DirectoryLock
 
@@ -41,19 +43,36 @@ class Opens(Protocol):
 class _Running:
     """The doors of a started engine."""
 
-    def __init__(self, opened: Opened, verifier: Verifier, with_logs: bool) -> None:
+    def __init__(
+        self, opened: Opened, verifier: Verifier, pinecone: PineconeSettings | None, *, with_logs: bool
+    ) -> None:
         self.opened = opened
         self.sync = SyncDoor(opened.engine, verifier, with_logs=with_logs)
         self.api = HttpApi(opened.engine, verifier, with_logs=with_logs)
+        self.pinecone = None if pinecone is None else PineconeApi(opened.engine, pinecone)
+
+    async def close(self) -> None:
+        """Tells everybody to go."""
+        await self.sync.close()
+        if self.pinecone is not None:
+            self.pinecone.close()
 
 
 class Doors:
     """The ASGI application of an app."""
 
-    def __init__(self, opens: Opens, pages: Path | None, verifier: Verifier | None = None) -> None:
+    def __init__(
+        self,
+        opens: Opens,
+        pages: Path | None,
+        verifier: Verifier | None = None,
+        pinecone: PineconeSettings | None = None,
+    ) -> None:
         self._opens = opens
         self._pages = Pages(pages)
         self._verifier = verifier or NoProvider()
+        self.pinecone = pinecone
+        """How the Pinecone API is offered; None: not at all. Read when the doors open."""
         self._running: _Running | None = None
         self._token: str | None = None
 
@@ -65,13 +84,13 @@ class Doors:
         if self._running is not None:
             raise DefinitionError("this app is running already; one process runs it once")
         async with self._opens(data, durability) as opened:
-            running = self._running = _Running(opened, self._verifier, with_logs)
+            running = self._running = _Running(opened, self._verifier, self.pinecone, with_logs=with_logs)
             running.sync.start()
             try:
                 yield opened
             finally:
                 self._running = self._token = None
-                await running.sync.close()
+                await running.close()
 
     def publish(self, opened: Opened, url: str, token: str) -> None:
         """Writes down where the server is, and lets in who knows the token."""
@@ -96,13 +115,27 @@ class Doors:
         path = _path(scope)
         running = self._running
         if not (path.startswith("/api/") or path == "/version"):
-            await self._pages(path, scope, receive, send)
+            await self._beside(path, scope, receive, send)
         elif running is None:
             await HttpApi.refuse(scope, send, _not_started())
         elif path == local.PATH:
             await running.api.local(self._token, scope, receive, send)
         else:
             await running.api(path, scope, receive, send)
+
+    async def _beside(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
+        """What is no call of a function: Pinecone's API and pages."""
+        if is_path(path):
+            running = self._running
+            if running is None and self.pinecone is not None:
+                await HttpApi.refuse(scope, send, _not_started())
+                return
+            if running is not None and running.pinecone is not None:
+                await running.pinecone(scope, receive, send)
+                return
+            if await refuse_unless_set_up(scope, send):
+                return
+        await self._pages(path, scope, receive, send)
 
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
         await receive()

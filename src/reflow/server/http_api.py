@@ -55,13 +55,14 @@ _decode_local = msgspec.json.Decoder(local.LocalCall).decode
 _decode_list = msgspec.json.Decoder(tuple[Raw]).decode
 
 
-async def read_body(receive: Receive, limit: int) -> bytes:
-    """The whole body of a request. Raises HttpError where it is too long or the client has gone."""
+async def read_body(receive: Receive, limit: int, bound: str = "body_bytes") -> bytes:
+    """The whole body of a request. Raises HttpError where it is longer than the bound of that name allows, or the
+    client has gone."""
     message = await receive()
     if not message.get("more_body") and message["type"] == "http.request":
         body = cast(bytes, message.get("body", b""))
         if len(body) > limit:
-            raise _too_long(limit)
+            raise _too_long(limit, bound)
         return body
     parts = bytearray()
     while True:
@@ -69,16 +70,16 @@ async def read_body(receive: Receive, limit: int) -> bytes:
             raise bad_request("the client left before its request was complete", "ClientDisconnected")
         parts += message.get("body", b"")
         if len(parts) > limit:
-            raise _too_long(limit)
+            raise _too_long(limit, bound)
         if not message.get("more_body"):
             return bytes(parts)
         message = await receive()
 
 
-def _too_long(limit: int) -> HttpError:
+def _too_long(limit: int, bound: str) -> HttpError:
     # The rest of the body is not read: the connection can't go on.
     close = [(b"connection", b"close")]
-    return HttpError(413, "BodyTooLarge", f"the request's body is longer than limits.body_bytes = {limit}", close)
+    return HttpError(413, "BodyTooLarge", f"the request's body is longer than limits.{bound} = {limit}", close)
 
 
 async def answer(send: Send, status: int, headers: Headers, body: bytes) -> None:

@@ -1,0 +1,53 @@
+"""The indexes behind the API: free-standing ones, which can be written, and those of tables, which can be read."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import TypeAlias, TypeVar
+
+from reflow.engine.engine import Engine
+from reflow.engine.record_index import RecordIndex
+from reflow.engine.records import Records
+from reflow.server.pinecone.errors import Refused, not_found
+from reflow.server.pinecone.tables import TableIndex, TableIndexes
+from reflow.vectors import Index, IndexInfo
+
+T = TypeVar("T")
+
+Readable: TypeAlias = RecordIndex | TableIndex
+"""What reads an index."""
+
+
+class Indexes:
+    """Opens indexes by name."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self.tables = TableIndexes(engine)
+
+    @asynccontextmanager
+    async def reading(self, name: str) -> AsyncGenerator[Readable, None]:
+        """An index as it is now. Nobody is told when it changes, so that the graph may answer. Raises Refused."""
+        async with self._engine.reading() as tx:
+            yield self.tables.index(tx, name) or RecordIndex(tx, name, approximate=True)
+
+    async def write(self, name: str, work: Callable[[Index], Awaitable[T]]) -> T:
+        """Runs `work` in a transaction of its own; returns once it is durable. Raises Refused."""
+        self.tables.refuse_change(name)
+        return await self._engine.transact(lambda tx: work(Records(tx).index(name)))
+
+    async def info(self, name: str) -> IndexInfo:
+        """What is known of an index. Raises Refused."""
+        found = self.tables.info(name)
+        if found is None:
+            async with self._engine.reading() as tx:
+                found = await Records(tx).describe_index(name)
+        if found is None:
+            raise missing_index(name)
+        return found
+
+
+def missing_index(name: str) -> Refused:
+    """There is no index of that name."""
+    return not_found(f"Resource {name[:100]} not found")
