@@ -31,22 +31,13 @@ _VECTORS = st.tuples(st.lists(_PART, min_size=DIMS, max_size=DIMS), _LENGTH).map
     lambda pair: np.array(pair[0], dtype=np.float32) * np.float32(pair[1])
 )
 _METADATA = st.fixed_dictionaries({}, optional={"tag": st.sampled_from("abc"), "n": st.integers(0, 3)})
-_CHANGES = st.builds(
-    VectorChange,
-    place=st.sampled_from(PLACES),
-    seq=st.integers(1, 12),
-    vector=st.none() | _VECTORS,
-    space=st.integers(0, 1),
-    metadata=_METADATA,
-)
+_CHANGES = st.tuples(
+    st.sampled_from(PLACES), st.integers(1, 12), st.none() | _VECTORS, st.integers(0, 1), _METADATA
+).map(lambda parts: VectorChange(parts[0], parts[1], parts[2], space=parts[3], metadata=parts[4]))
 _GROUPS = st.lists(st.lists(_CHANGES, min_size=1, max_size=6), min_size=1, max_size=12)
 _QUERIES = st.lists(
-    st.builds(
-        VectorQuery,
-        limit=st.integers(1, 4),
-        vector=_VECTORS,
-        filter=st.sampled_from(FILTERS),
-        space=st.integers(0, 1),
+    st.tuples(st.integers(1, 4), _VECTORS, st.sampled_from(FILTERS), st.integers(0, 1)).map(
+        lambda parts: VectorQuery(parts[0], parts[1], filter=parts[2], space=parts[3])
     ),
     min_size=1,
     max_size=8,
@@ -167,3 +158,46 @@ def test_rule_2_a_search_in_a_read_set_is_concerned_where_its_result_changes(
                 assert left or read.concerned(list(changes.values()))
             elif not left:
                 assert not read.concerned(list(changes.values()))
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.sampled_from(METRICS), _QUERIES, _GROUPS, st.lists(st.integers(0, 3), min_size=12, max_size=12))
+def test_rule_6_a_search_that_took_longer_than_a_commit_is_followed_too(
+    metric: Metric, queries: Sequence[VectorQuery], groups: Sequence[Sequence[VectorChange]], delays: Sequence[int]
+) -> None:
+    """Results arrive some commits late; only those that still hold are registered as valid."""
+    model: Model = {}
+    wanted = [query for query in queries if usable(metric, query.vector)]
+    standing: StandingSearches[int] = StandingSearches(1 << 20)
+    states: list[Model] = [{}]
+    log: list[list[VectorChange]] = []
+    valid: dict[int, list[tuple[float, int]]] = {}
+    for number, group in enumerate(groups):
+        changes = [change for change in group if change.vector is None or usable(metric, change.vector)]
+        for change in changes:
+            model.pop((change.place, change.seq), None)
+            if change.vector is not None:
+                model[change.place, change.seq] = change
+        for owner in standing.publish(changes):
+            valid.pop(owner, None)
+        states.append(dict(model))
+        log.append(changes)
+        for owner, query in enumerate(wanted):
+            place = PLACES[owner % 2]
+            if owner not in valid:
+                then = max(0, number + 1 - delays[number])
+                found = fresh(states[then], place, metric, query, 2 * query.limit)
+                read = VectorRead(place, metric, query, then, found, len(found) < 2 * query.limit)
+                hits = {seq for _, seq in found[: query.limit]}
+                outdated = any(
+                    read.concerned(past) or any(change.place == place and change.seq in hits for change in past)
+                    for past in log[then:]
+                )
+                standing.register(owner, [read], late=then <= number, outdated=outdated)
+                if not outdated:
+                    valid[owner] = found[: query.limit]
+            if owner in valid:
+                assert valid[owner] == fresh(model, place, metric, query, query.limit)
+            known = standing.found(place, query)
+            if known is not None:
+                assert known[0][: query.limit] == fresh(model, place, metric, query, query.limit)

@@ -173,11 +173,7 @@ WRITES = st.one_of(
     st.tuples(st.just("erase"), st.fixed_dictionaries({"n": _ANY})),
 )
 
-QUERIES = st.one_of(
-    st.tuples(st.just(above), st.fixed_dictionaries({"tag": _TAGS, "rank": _RANKS})),
-    st.tuples(st.just(top), st.fixed_dictionaries({"tag": _TAGS})),
-    st.tuples(st.just(even), st.just({})),
-    st.tuples(st.just(count), st.fixed_dictionaries({"tag": _TAGS})),
+SEARCHES = st.one_of(
     st.tuples(st.just(nearest), st.fixed_dictionaries({"tags": st.sampled_from([[], [0], [0, 1]])})),
     st.tuples(st.just(around), st.fixed_dictionaries({"filter": st.integers(0, 3), "limit": st.integers(1, 4)})),
     st.tuples(
@@ -197,6 +193,14 @@ QUERIES = st.one_of(
         st.fixed_dictionaries({"opts": st.just({"numItems": 2, "cursor": None}), "tag": st.none() | _TAGS}),
     ),
     st.tuples(st.just(search), st.fixed_dictionaries({"tag": st.none() | _TAGS})),
+)
+
+QUERIES = st.one_of(
+    st.tuples(st.just(above), st.fixed_dictionaries({"tag": _TAGS, "rank": _RANKS})),
+    st.tuples(st.just(top), st.fixed_dictionaries({"tag": _TAGS})),
+    st.tuples(st.just(even), st.just({})),
+    st.tuples(st.just(count), st.fixed_dictionaries({"tag": _TAGS})),
+    SEARCHES,
     st.tuples(
         st.just(page),
         st.fixed_dictionaries({"opts": st.just({"numItems": 2, "cursor": None}), "down": st.booleans()}),
