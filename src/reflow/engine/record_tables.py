@@ -120,6 +120,8 @@ class RecordCodec(TableCodec):
         found = RecordVectorsCodec(RecordRow.vectors, numbers["vectors"], spec)
         self.vectors = (found,)
         self.by_name[found.name] = found
+        # Written by `encode_record`: names in metadata are free, and a text that holds `"$` is no special form.
+        self._decode = self._decode_stored = msgspec.json.Decoder(RecordRow).decode
 
 
 def codec_type(spec: TableSpec) -> type[TableCodec]:
