@@ -8,6 +8,7 @@ from reflow.app import App
 from reflow.backend import Backend
 from reflow.context import ActionCtx, Identity, MutationCtx, QueryCtx
 from reflow.database import DatabaseReader, DatabaseWriter, Query
+from reflow.embedded import EmbeddedIndex, EmbeddedVectors, open_vectors
 from reflow.engine.scheduler import Scheduled, ScheduledState
 from reflow.errors import ApplicationError, ReflowError, RetryAfter
 from reflow.functions import Function, Module, Retry
@@ -28,6 +29,8 @@ __all__ = [
     "Collection",
     "DatabaseReader",
     "DatabaseWriter",
+    "EmbeddedIndex",
+    "EmbeddedVectors",
     "Embedding",
     "Explanation",
     "Function",
@@ -65,4 +68,5 @@ __all__ = [
     "Vectors",
     "collection",
     "missing",
+    "open_vectors",
 ]

@@ -16,7 +16,7 @@ MODULES = sorted(p for p in PACKAGE.rglob("*.py") if "_web" not in p.parts)
 LONGEST_MODULE = 700
 LONGEST_FUNCTION = 70
 
-ASSEMBLY = {"app", "backend", "system", "__init__", "__main__"}
+ASSEMBLY = {"app", "backend", "embedded", "system", "__init__", "__main__"}
 CONCRETE_STORAGE = {"reflow.storage.sqlite", "reflow.storage.memory"}
 ABOVE_LANGUAGE = {"app", "cli", "engine", "rag", "search", "server", "storage", "testing"}
 
