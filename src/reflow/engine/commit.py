@@ -151,11 +151,18 @@ class Committer:
 
     async def apply(self, effects: Effects) -> None:
         """Adds a batch to the open group. Raises StorageError; then nothing of the batch is in the group."""
+        await self._breathe(effects)
         await self._storage.apply(effects.batch)
+        await self._breathe(effects)
         ts = effects.batch.ts
         self.applied = ts
         self._vectors.apply(ts, effects.changes)
         self.group.append(Commit(ts, effects.touched))
+
+    async def _breathe(self, effects: Effects) -> None:
+        """Lets queries and sockets have the event loop before and after what takes milliseconds for a large batch."""
+        if len(effects.batch.writes) >= self._limits.records_per_turn:
+            await asyncio.sleep(0)
 
     def join(self) -> None:
         """Says that the storage's open group holds something besides applied batches, so that it must be committed."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping
 from hashlib import blake2b
@@ -26,6 +27,7 @@ from reflow.errors import DefinitionError, InvalidCursor, InvalidFilter, Invalid
 from reflow.search.filters import Filter, check_metadata, parse
 from reflow.search.metric import VectorQuery
 from reflow.search.records import (
+    Entry,
     Shape,
     checked_entries,
     checked_id,
@@ -49,6 +51,14 @@ from reflow.vectors import (
 )
 
 _MARK_BYTES = 8
+
+
+class Prepared(NamedTuple):
+    """Records that were checked against the index of that number."""
+
+    number: int
+    given: list[RecordLike]
+    entries: list[Entry]
 
 
 class Selection(NamedTuple):
@@ -107,9 +117,28 @@ class RecordIndex:
 
     async def upsert(self, vectors: Iterable[RecordLike], *, namespace: str = "") -> int:
         """Stores records, all of them or none. Raises InvalidValue, also for an id that is given twice."""
-        index, shape = await self._open(writing=True)
+        return await self.store(await self.prepared(vectors), namespace=namespace)
+
+    async def prepared(self, vectors: Iterable[RecordLike]) -> Prepared:
+        """Records checked against this index, for `store`; that may be in a later transaction."""
+        index, shape = await self._open()
+        given = list(vectors)
+        entries: list[Entry] = []
+        seen: set[str] = set()
+        turn = self._tx.host.limits.records_per_turn
+        for start in range(0, len(given), turn):
+            entries += checked_entries(given[start : start + turn], shape, seen)
+            if start + turn < len(given):
+                await self._tx.wait(asyncio.sleep(0))
+        return Prepared(index.number, given, entries)
+
+    async def store(self, records: Prepared, *, namespace: str = "") -> int:
+        """Stores prepared records, all of them or none."""
+        index, _ = await self._open(writing=True)
         name = checked_namespace(namespace)
-        entries = checked_entries(vectors, shape)
+        if records.number != index.number:
+            records = await self.prepared(records.given)
+        entries = records.entries
         if not entries:
             return 0
         space = Space(self._tx, index, await make_namespace(self._tx, index, name))

@@ -70,10 +70,7 @@ class VectorStores:
             self._remote = open_store(
                 self.url, engine.environment, engine.limits, clock=engine.clock, entropy=engine.entropy
             )
-        known = index if isinstance(index, Vectors) else self.declared.get(name)
-        if known is None:
-            return self._remote.index(name)
-        return self._remote.index(name, dims=known.dims, metric=known.metric)
+        return self._remote.index(index if isinstance(index, Vectors) else self.declared.get(name, name))
 
     async def declare(self) -> None:
         """Makes the declared indexes of the built-in store. Raises SchemaError."""
@@ -114,7 +111,11 @@ class StoredIndex:
     async def upsert(self, vectors: Iterable[RecordLike], *, namespace: str = "") -> int:
         """Stores records, all of them or none."""
         records = list(vectors)
-        return await self._write(lambda index: index.upsert(records, namespace=namespace))
+        if len(records) < self._engine.limits.records_per_turn:
+            return await self._write(lambda index: index.upsert(records, namespace=namespace))
+        async with self._reading() as reader:  # checked before its turn: others write meanwhile
+            prepared = await reader.prepared(records)
+        return await self._write(lambda index: index.store(prepared, namespace=namespace))
 
     async def query(
         self,

@@ -5,7 +5,7 @@ The rules and their wording are Pinecone's, so that a record which is taken here
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -83,24 +83,29 @@ def checked_namespace(name: object) -> str:
     return str.__str__(name)
 
 
-def checked_entries(vectors: Iterable[RecordLike], shape: Shape) -> list[Entry]:
-    """Records ready to be stored. Raises InvalidValue, naming the first that is wrong, and for an id given twice."""
-    given = [_parts(record, place) for place, record in enumerate(vectors)]
+def checked_entries(vectors: Sequence[RecordLike], shape: Shape, seen: set[str]) -> list[Entry]:
+    """Records ready to be stored. Raises InvalidValue, naming the first that is wrong.
+
+    `seen` are the ids that the same upsert has given already, and gets these: an id can't be given twice.
+    """
     entries: list[Entry] = []
-    seen: set[str] = set()
-    for id, values, sparse, metadata in given:
+    values: list[Any] = []
+    for place, record in enumerate(vectors):
+        id, dense, sparse, metadata = _parts(record, place)
         try:
             key = checked_id(id)
             if key in seen:
                 raise InvalidValue("it is given twice in one upsert: which record is meant?")
             seen.add(key)
-            _check_kinds(values, sparse, shape)
+            if (dense is None) != (not shape.dims) or (sparse is None and not shape.dims):
+                raise _wrong_kind(dense, shape)
             kept = None if sparse is None else sparse_of(sparse)
             entries.append(Entry(key, None, kept, check_metadata(metadata) if metadata else {}))
         except InvalidValue as error:
             raise _at(error, id) from None
+        values.append(dense)
     if shape.dims:
-        rows = _matrix([values for _, values, _, _ in given], [entry.id for entry in entries], shape)
+        rows = _matrix(values, [entry.id for entry in entries], shape)
         for entry, row in zip(entries, rows, strict=True):
             entry.vector = row
     return entries
@@ -161,13 +166,12 @@ def _parts(given: RecordLike, place: int) -> tuple[Any, Any, Any, Any]:
     raise InvalidValue(f"record {place} is a {type(given).__name__}: give (id, values), a mapping or a Record")
 
 
-def _check_kinds(values: object, sparse: object, shape: Shape) -> None:
-    if shape.dims and values is None:
-        raise InvalidValue(f"it has no values, and index {shape.name!r} takes dense vectors of {shape.dims} numbers")
-    if not shape.dims and values is not None:
-        raise InvalidValue(f"index {shape.name!r} is sparse: it takes sparse values, no dense ones")
-    if not shape.dims and sparse is None:
-        raise InvalidValue(f"it has no sparse values, and index {shape.name!r} is sparse")
+def _wrong_kind(values: object, shape: Shape) -> InvalidValue:
+    if shape.dims:
+        return InvalidValue(f"it has no values, and index {shape.name!r} takes dense vectors of {shape.dims} numbers")
+    if values is not None:
+        return InvalidValue(f"index {shape.name!r} is sparse: it takes sparse values, no dense ones")
+    return InvalidValue(f"it has no sparse values, and index {shape.name!r} is sparse")
 
 
 def _matrix(values: list[Any], ids: list[str], shape: Shape) -> NDArray[np.float32]:
