@@ -106,7 +106,7 @@ OTHER_TABLES = (
     (
         "1,000,000 rows: the event loop while four tasks search",
         "stalls",
-        ("late_max_ms", "late_p999_ms", "busy_max_ms", "searches"),
+        ("late_max_ms", "late_p999_ms", "busy_max_ms", "idle_process_late_max_ms", "searches"),
     ),
 )
 

@@ -1,13 +1,15 @@
 """How long searches hold the event loop: `python -m benchmarks.vectors.stalls DATASET SECONDS` prints figures as JSON.
 
 A ticker wants to run every millisecond while several tasks search without pause, and while whatever the store does in
-the background after opening goes on. The directory is the one that `reflow_worker` builds.
+the background after opening goes on. The directory is the one that `reflow_worker` builds. An idle process beside has a
+ticker too: how late that one is, is the machine's doing.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import subprocess
 import sys
 import time
 from dataclasses import dataclass
@@ -41,11 +43,33 @@ class Ticker:
             self.busy_ms.append((time.thread_time() - cpu) * 1e3)
 
 
+def idle_ticker() -> None:
+    """Ticks in a process of its own until standard input ends, then prints the greatest lateness in ms."""
+
+    async def tick() -> None:
+        ticker = Ticker([], [])
+        ticking = asyncio.create_task(ticker.run())
+        print("ready", flush=True)
+        await asyncio.to_thread(sys.stdin.read)
+        ticking.cancel()
+        print(max(ticker.late_ms))
+
+    asyncio.run(tick())
+
+
 async def measure(name: str, seconds: float) -> Figures:
     """Searches in all cases, exactly and through the graph, some at a time."""
     data = dataset(name)
     async with application(directory_of(BUILT, data)).open() as backend:
         searcher = Searcher(backend, data)
+        idle = subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.vectors.stalls"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert idle.stdout is not None
+        await asyncio.to_thread(idle.stdout.readline)
         ticker = Ticker([], [])
         ticking = asyncio.create_task(ticker.run())
         deadline = time.monotonic() + seconds
@@ -64,16 +88,22 @@ async def measure(name: str, seconds: float) -> Figures:
 
         await asyncio.gather(*map(search, range(SEARCHERS)))
         ticking.cancel()
+        await asyncio.gather(ticking, return_exceptions=True)
+        machine, _ = await asyncio.to_thread(idle.communicate)
         return {
             "searches": searches,
             "late_max_ms": max(ticker.late_ms),
             "late_p999_ms": quantile(ticker.late_ms, 0.999),
             "busy_max_ms": max(ticker.busy_ms),
+            "idle_process_late_max_ms": float(machine),
         }
 
 
 def main() -> None:
-    print(json.dumps(uvloop.run(measure(sys.argv[1], float(sys.argv[2])))))
+    if len(sys.argv) == 1:
+        idle_ticker()
+    else:
+        print(json.dumps(uvloop.run(measure(sys.argv[1], float(sys.argv[2])))))
 
 
 if __name__ == "__main__":
