@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import reflow as rf
 from playground import counters
+from playground.embedding import embed_in_turn, reopen
 from playground.rows import NewChunk
 from playground.schema import Source
-from playground.sources import embed_in_turn, insert, remove, reopen
+from playground.sources import insert, remove
 
 PAGE = 500
 """Sources listed at once."""

@@ -41,6 +41,8 @@ async def count(
         "sources": now.sources + sources,
         "run_embedded": now.run_embedded + run,
     }
+    if embedded:
+        changes["changes"] = now.changes + 1
     if embedded > 0:
         changes["updated_at"] = ctx.now() * 1000
     waiting = changes["total"] - changes["embedded"] - changes["failed"]

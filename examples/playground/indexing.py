@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Iterator
 
 from playground import corpus as functions
-from playground import sources
+from playground import embedding, reconcile
 from playground.corpora import Corpus
 from playground.corpus import CorpusSource
 from playground.lib import embeddings
@@ -25,9 +25,10 @@ DROP_SOURCES = 64
 async def prepare(backend: Backend) -> None:
     """Loads the model and takes up what an earlier run has left. Raises MissingExtra without `reflow[local]`."""
     model = await embeddings.model()
-    while not await backend.mutation(sources.adopt, model=model):
+    while not await backend.mutation(embedding.adopt, model=model):
         pass
-    await backend.mutation(sources.resume)
+    await backend.mutation(embedding.resume)
+    await backend.mutation(reconcile.start)
 
 
 async def bring_in(backend: Backend, corpus: Corpus) -> None:

@@ -89,7 +89,9 @@ class Search(Base, table="searches"):
     model: str | None = rf.missing()
     """Which model made its vector."""
     related_chunks: list[Related] | None = rf.missing()
-    """What its last run found. Results that are shown come from the vector, not from here."""
+    """What its last run found. With vectors inside, what is shown comes from the vector, not from here."""
+    as_of: int | None = rf.missing()
+    """`Counters.changes` when a remote store was asked."""
     input_tokens: int | None = rf.missing()
     embedding_ms: float | None = rf.missing()
     query_ms: float | None = rf.missing()
@@ -106,7 +108,12 @@ class Comparison(Base, table="comparisons"):
     target: rf.Id[Chunk]
     count: int
     related_chunks: list[Related] | None = rf.missing()
+    error: str | None = rf.missing()
+    """Why its last run found nothing."""
+    as_of: int | None = rf.missing()
+    """`Counters.changes` when a remote store was asked."""
     query_ms: float | None = rf.missing()
+    job: rf.Id[rf.Scheduled] | None = rf.missing()
 
     by_target = rf.Index("target", "count")
 
@@ -132,9 +139,15 @@ class Counters(Base, table="counters"):
     """Chunks embedded since `started_at`."""
     updated_at: float | None = None
     """When chunks were last embedded."""
+    changes: int = 0
+    """How often vectors came or went."""
+    reconciliation: rf.Id[Any] | None = None
+    """The action that next compares a remote store with the documents."""
 
 
 class Model(Base, table="models"):
     """Which model made the stored vectors: one document, apart from the counters, which change all the time."""
 
     name: str
+    store: str = "inside"
+    """Which store has them."""

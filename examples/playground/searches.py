@@ -1,7 +1,9 @@
 """`searches`: questions are stored, embedded in the background, and answered by live queries.
 
-What a search shows is found anew whenever something changes: from the question's stored vector and its words, never
-from the hits of an earlier run. So a search that is used again is never stale.
+With vectors inside, what a search shows is found anew whenever something changes: from the question's stored vector and
+its words, never from the hits of an earlier run. So a search that is used again is never stale. With vectors in a
+remote store, what it shows by meaning is what its last run has found; one that is used again runs again when vectors
+came or went since.
 """
 
 from __future__ import annotations
@@ -12,9 +14,11 @@ import numpy as np
 
 import reflow as rf
 from playground import counters
+from playground.jobs import is_last_try
 from playground.lib import embeddings
 from playground.rows import ChunkRow, ResultRow, result_row, source_names, with_sources
 from playground.schema import Answered, Chunk, Related, Search
+from playground.stores import store_of
 from reflow.search.hybrid import fuse
 
 RETRY = rf.Retry(attempts=3, first=0.5, factor=2.0, longest=5.0)
@@ -46,6 +50,7 @@ class Found(rf.Object, rename="camel"):
     vector: bytes
     model: str
     related_chunks: list[Related]
+    as_of: int | None
     input_tokens: int
     embedding_ms: float
     query_ms: float
@@ -65,7 +70,7 @@ async def upsert(ctx: rf.MutationCtx, input: str, count: int = 10) -> rf.Id[Sear
         id = await ctx.db.insert(Search(input=input, count=count))
         await _start(ctx, id)
         return id
-    outdated = found.model != await counters.model(ctx.db)
+    outdated = found.model != await counters.model(ctx.db) or await store_of(ctx).is_outdated(ctx.db, found)
     if found.state == "failed" or (found.state == "ready" and outdated):
         ctx.log(f"search {found.id} is run again")
         await _start(ctx, found.id)
@@ -114,31 +119,31 @@ async def _find(ctx: rf.ActionCtx, input: str, top_k: int, search_id: rf.Id[Sear
     embedded = await embeddings.embed_question(input)
     vector = embedded.vectors[0]
     started = time.perf_counter()
-    hits = await ctx.nearest(Chunk.meaning, vector, limit=top_k)
+    answer = await store_of(ctx).nearest(ctx, vector, top_k)
     query_ms = (time.perf_counter() - started) * 1000
-    related = [Related(id=hit.doc.id, score=hit.score) for hit in hits]
     if search_id is not None:
         found = Found(
             vector=vector.astype("<f4").tobytes(),
             model=model,
-            related_chunks=related,
+            related_chunks=answer.related,
+            as_of=answer.as_of,
             input_tokens=sum(embedded.tokens),
             embedding_ms=embedded.milliseconds,
             query_ms=query_ms,
         )
         started = time.perf_counter()
+        await store_of(ctx).remember(ctx, search_id, input, vector)
         await ctx.run_mutation(save, search_id=search_id, found=found)
         saved_ms = (time.perf_counter() - started) * 1000
         await ctx.run_mutation(patch, search_id=search_id, save_search_ms=saved_ms)
-    return related
+    return answer.related
 
 
 @searches.internal_query
 async def to_run(ctx: rf.QueryCtx, search_id: rf.Id[Search]) -> tuple[Search | None, bool]:
     """The search, None when it is gone, and whether this try of running it is the last one."""
     found = await ctx.db.get(search_id)
-    row = None if found is None or found.job is None else await ctx.db.get(found.job)
-    return found, row is None or row.attempt >= RETRY.attempts
+    return found, await is_last_try(ctx.db, None if found is None else found.job, RETRY)
 
 
 @searches.internal_mutation
@@ -153,6 +158,7 @@ async def save(ctx: rf.MutationCtx, search_id: rf.Id[Search], found: Found) -> N
         error=rf.UNSET,
         model=found.model,
         related_chunks=found.related_chunks,
+        as_of=found.as_of,
         input_tokens=found.input_tokens,
         embedding_ms=found.embedding_ms,
         query_ms=found.query_ms,
@@ -179,15 +185,12 @@ async def fail(ctx: rf.MutationCtx, search_id: rf.Id[Search], error: str) -> Non
 
 @searches.query
 async def semantic_search(ctx: rf.QueryCtx, search_id: rf.Id[Search]) -> list[ChunkRow] | None:
-    """The chunks nearest to a search, as of now; None until its vector is there. Raises for an unknown search."""
+    """The chunks nearest to a search; None until its first run is over. Raises for an unknown search."""
     found = await ctx.db.get(search_id)
     if found is None:
         raise rf.ApplicationError(f"Unknown search {search_id}")
-    vector = await ctx.db.vector(Search.meaning, search_id)
-    if vector is None:
-        return None
-    hits = await ctx.db.nearest(Chunk.meaning, vector, limit=found.count)
-    return await with_sources(ctx.db, [(hit.doc, hit.score) for hit in hits])
+    hits = await store_of(ctx).results(ctx.db, found, found.count)
+    return None if hits is None else await with_sources(ctx.db, [(hit.doc, hit.score) for hit in hits])
 
 
 @searches.query
@@ -206,10 +209,10 @@ async def results(ctx: rf.QueryCtx, search_id: rf.Id[Search]) -> Results | None:
         return None
     size = max(found.count, CANDIDATES)
     fresh = found.model is None or found.model == await counters.model(ctx.db)
-    vector = await ctx.db.vector(Search.meaning, search_id) if fresh else None
-    dense = [] if vector is None else await ctx.db.nearest(Chunk.meaning, vector, limit=size)
+    near = await store_of(ctx).results(ctx.db, found, size) if fresh else None
+    dense = near or []
     text = await ctx.db.search(Chunk.words, found.input, limit=size)
-    waits = found.state == "pending" and vector is None
+    waits = found.state == "pending" and near is None
     hybrid = [] if waits else hybrid_ranking(dense, text, found.count)
     lists = [hybrid, _scores(dense)[: found.count], _scores(text)[: found.count]]
     chunks: dict[str, Chunk] = {hit.doc.id: hit.doc for hit in (*dense, *text)}

@@ -31,7 +31,7 @@ from reflow.limits import Limits
 from reflow.stores import transport
 from reflow.stores.pinecone import RemoteIndex, RemoteStore, open_store
 from reflow.testing.clock import SeededEntropy
-from reflow.vectors import Index, Record, SparseValues
+from reflow.vectors import Index, Record, SparseValues, Vectors
 from tests.support import arun
 from tests.support.fault_proxy import FAULTS, Fault, FaultProxy, fault_proxy
 from tests.support.pinecone_stand_in import KEY, StandIn, listening
@@ -429,9 +429,18 @@ def test_a_declared_index_is_made_even_when_the_answer_is_lost() -> None:
     async def main() -> None:
         async with cloud() as at:
             at.proxy.next(None, "lost")
-            await at.store.index("dreams", dims=3, metric="euclidean").upsert(ROWS)
+            await at.store.index(Vectors("dreams", dims=3, metric="euclidean")).upsert(ROWS)
             assert at.stand_in.indexes["dreams"] == {"dimension": 3, "metric": "euclidean"}
             assert at.proxy.met == {"lost": 1}
+
+    arun(main())
+
+
+def test_a_declared_sparse_index_is_made() -> None:
+    async def main() -> None:
+        async with cloud() as at:
+            await at.store.index(Vectors("words", sparse=True)).list()
+            assert at.stand_in.indexes["words"] == {"metric": "dotproduct"}
 
     arun(main())
 
@@ -439,8 +448,8 @@ def test_a_declared_index_is_made_even_when_the_answer_is_lost() -> None:
 def test_an_index_of_another_shape_is_not_used() -> None:
     async def main() -> None:
         async with cloud() as at:
-            index = at.store.index("memories", dims=384)
-            with pytest.raises(NoVectorIndex, match="has 3 dimensions and compares by cosine; declared are 384"):
+            index = at.store.index(Vectors("memories", dims=384))
+            with pytest.raises(NoVectorIndex, match=r"of 3 dimensions \(cosine\); declared is of 384 dimensions \(cos"):
                 await index.upsert(ROWS)
 
     arun(main())

@@ -53,7 +53,7 @@ class FaultProxy:
 
     def __init__(self, target: int, seed: int, chances: Mapping[Fault, float]) -> None:
         self.script: deque[Fault | None] = deque()
-        self.chances = dict(chances)
+        self.chances: Mapping[Fault, float] = chances
         self.paths: Counter[str] = Counter()
         self.met: Counter[Fault] = Counter()
         self.heads: list[bytes] = []
@@ -69,9 +69,9 @@ class FaultProxy:
         """Where it listens."""
         return f"http://127.0.0.1:{self.port}"
 
-    def next(self, *faults: Fault | None) -> None:
+    def next(self, *faults: Fault | None, times: int = 1) -> None:
         """What the coming requests meet."""
-        self.script.extend(faults)
+        self.script.extend(faults * times)
 
     async def start(self) -> asyncio.Server:
         """Listens on a free port."""

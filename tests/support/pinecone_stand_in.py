@@ -23,7 +23,10 @@ DIMS = 3
 
 
 class StandIn:
-    """One index, `memories`, of three dimensions. `lag` is how many queries it takes for a write to be seen."""
+    """An account with one index, `memories`, of three dimensions; all indexes share their records.
+
+    `lag` is how many queries it takes for a write to be seen.
+    """
 
     def __init__(self) -> None:
         self.indexes: dict[str, dict[str, Any]] = {"memories": {"dimension": DIMS, "metric": "cosine"}}
@@ -65,17 +68,18 @@ class StandIn:
 
     def _model(self, name: str, request: Request) -> dict[str, Any]:
         kept = self.indexes[name]
+        dense = {"_values": {"type": "dense_vector", **kept, "description": None}} if "dimension" in kept else {}
         return {
             "name": name,
             "host": f"http://{request.headers['host']}/i/{self.generation}/{name}",
             "status": {"ready": True, "state": "Ready"},
             "deletion_protection": "disabled",
             "tags": None,
-            "schema": {"fields": {"_values": {"type": "dense_vector", **kept, "description": None}}},
+            "schema": {"fields": {**dense, "_sparse_values": {"type": "sparse_vector", "description": None}}},
             "deployment": {"deployment_type": "managed", "cloud": "aws", "region": "us-east-1"},
             "read_capacity": {"mode": "OnDemand", "status": {"state": "Ready"}},
             **kept,
-            "vector_type": "dense",
+            "vector_type": "dense" if dense else "sparse",
             "spec": {"serverless": {"cloud": "aws", "region": "us-east-1"}},
         }
 
@@ -90,11 +94,12 @@ class StandIn:
 
     async def _create(self, request: Request) -> Response:
         asked = msgspec.json.decode(await request.body())
-        shape = asked["schema"]["fields"]["_values"] if "schema" in asked else asked
+        fields = asked.get("schema", {}).get("fields", {})
+        shape = fields.get("_values") or ({"metric": "dotproduct"} if fields else asked)
         if asked["name"] in self.indexes:
             message = {"code": "ALREADY_EXISTS", "message": "Resource already exists"}
             return JSONResponse({"status": 409, "error": message}, 409)
-        self.indexes[asked["name"]] = {"dimension": shape["dimension"], "metric": shape["metric"]}
+        self.indexes[asked["name"]] = {key: shape[key] for key in ("dimension", "metric") if shape.get(key)}
         return JSONResponse(self._model(asked["name"], request), 201)
 
     # Data plane
@@ -130,8 +135,9 @@ class StandIn:
 
     def _upsert(self, asked: dict[str, Any], request: Request) -> Response:
         for vector in asked["vectors"]:
-            if len(vector["values"]) != DIMS:
-                text = f"Vector dimension {len(vector['values'])} does not match the dimension of the index {DIMS}"
+            dims = self.indexes[request.path_params["index"]]["dimension"]
+            if len(vector["values"]) != dims:
+                text = f"Vector dimension {len(vector['values'])} does not match the dimension of the index {dims}"
                 return JSONResponse({"code": 3, "message": text, "details": []}, 400)
             self._space(asked)[vector["id"]] = vector
         self.batches.append(len(asked["vectors"]))
@@ -173,9 +179,12 @@ class StandIn:
             self.lag -= 1
         else:
             self.indexed = self.written
+        space = self._space(asked)
+        vector = space[asked["id"]]["values"] if asked.get("id") in space else asked.get("vector")
         hits = sorted(
-            (sum(a * b for a, b in zip(asked["vector"], v["values"], strict=True)), v["id"])
-            for v in self._space(asked).values()
+            (sum(a * b for a, b in zip(vector, other["values"], strict=True)), other["id"])
+            for other in space.values()
+            if vector is not None
         )
         matches = [{"id": id, "score": score, "values": []} for score, id in reversed(hits)][: asked["topK"]]
         headers = {"x-pinecone-max-indexed-lsn": str(self.indexed)} if self.tells_positions else {}

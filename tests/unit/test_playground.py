@@ -155,6 +155,7 @@ def test_a_search_is_answered_by_meaning_by_words_and_by_both() -> None:
             words = await play("searches:wordSearch", input="honey", count=10)
             assert [row.keys() for row in words] == [CHUNK_KEYS], "a word search gives no score"
 
+            await play.backend.settled()
             (row,) = (await play("searches:paginate", paginationOpts=FIRST_PAGE))["page"]
             assert row.keys() == SEARCH_KEYS
             assert [related.keys() for related in row["relatedChunks"]] == [{"id", "score"}] * 2
@@ -492,11 +493,11 @@ def test_another_model_makes_all_vectors_anew() -> None:
             search = await play.search("honey")
             embedder.revision = "2"
             embeddings.use(embedder)
-            while not await play("sources:adopt", model=await embeddings.model()):
+            while not await play("embedding:adopt", model=await embeddings.model()):
                 pass
             assert play.vectors() == 0
             assert not (await play("searches:results", searchId=search))["fresh"]
-            await play("sources:resume")
+            await play("embedding:resume")
             await play.backend.settled()
             assert play.vectors() == 2
             assert await play("searches:upsert", input="honey") == search

@@ -81,6 +81,11 @@ async def embed_question(text: str) -> Embedded:
     return Embedded(first=0, vectors=vectors, tokens=_tokens([line]), milliseconds=_since(started))
 
 
+async def embed_document(text: str) -> Vectors:
+    """The vector of one text, shape (dims,)."""
+    return (await embedder().embed([_one_line(text)], "document"))[0]
+
+
 async def embed_documents(texts: Sequence[str]) -> AsyncGenerator[Embedded, None]:
     """The vectors of texts, slice by slice; while one slice is being saved the next one is already embedded."""
     starts = [*range(0, len(texts), SLICE), len(texts)]

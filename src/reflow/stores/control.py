@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 from reflow.errors import NoVectorIndex, VectorStoreError, VectorStoreUnavailable
 from reflow.limits import Limits
+from reflow.schema import Metric
 from reflow.stores import sdk
 from reflow.stores.attempts import Attempts, Clock
 from reflow.stores.sdk import Account, Exists, Missing
-from reflow.vectors import Metric
+from reflow.vectors import Vectors
 
 if TYPE_CHECKING:
     from pinecone import AsyncPinecone
@@ -22,11 +23,10 @@ REGION_SETTING = "REFLOW_VECTORS_REGION"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """An index as an application declares it; without `dims` it is one that somebody else has made."""
+    """An index by its name, and as the application declares it, if it does."""
 
     name: str
-    dims: int | None = None
-    metric: Metric = "cosine"
+    declared: Vectors | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,19 +53,20 @@ class ControlPlane:
 
     async def find(self, wanted: Wanted) -> Found:
         """The index, made when it is declared and not there. Raises NoVectorIndex, VectorStoreError."""
+        declared = wanted.declared
         try:
             found = await self._describe(wanted.name)
         except Missing:
-            if wanted.dims is None:
+            if declared is None:
                 raise NoVectorIndex(
-                    f"{self._account.origin} has no index {wanted.name!r}: create it there, or declare it with its "
-                    "dims so that it is created"
+                    f"{self._account.origin} has no index {wanted.name!r}: create it there, or declare it with "
+                    f"rf.Vectors({wanted.name!r}, dims=...), so that it is created"
                 ) from None
-            found = await self._create(wanted)
-        if wanted.dims is not None and (found.dims, found.metric) != (wanted.dims, wanted.metric):
+            found = await self._create(declared)
+        if declared is not None and (found.dims, found.metric) != (declared.dims, declared.metric):
             raise NoVectorIndex(
-                f"index {wanted.name!r} of {self._account.origin} has {found.dims} dimensions and compares by "
-                f"{found.metric}; declared are {wanted.dims} and {wanted.metric}: name another index"
+                f"index {wanted.name!r} of {self._account.origin} is {_told(found.dims, found.metric)}; declared is "
+                f"{_told(declared.dims, declared.metric)}: name another index"
             )
         return found
 
@@ -85,27 +86,28 @@ class ControlPlane:
             ready=model.status.ready,
         )
 
-    async def _create(self, wanted: Wanted) -> Found:
+    async def _create(self, declared: Vectors) -> Found:
         """Makes an index and waits until it can be used."""
         cloud, _, region = self._region.partition("/")
         if not cloud or not region:
             raise VectorStoreError(f"{REGION_SETTING} must be a cloud and a region, such as aws/us-east-1")
         package = await sdk.load()
-        spec = package.ServerlessSpec(cloud=cloud, region=region)
+        shape: dict[str, Any] = {"vector_type": "sparse"}
+        if declared.dims is not None:
+            shape = {"dimension": declared.dims}
+        shape |= {"metric": declared.metric, "spec": package.ServerlessSpec(cloud=cloud, region=region)}
         try:
             await self._ask(
-                f"a new index {wanted.name!r}",
-                lambda client: client.create_index(
-                    name=wanted.name, dimension=wanted.dims, metric=wanted.metric, spec=spec, timeout=-1
-                ),
+                f"a new index {declared.name!r}",
+                lambda client: client.create_index(name=declared.name, timeout=-1, **shape),
             )
         except Exists:
             pass  # made by an earlier try whose answer was lost, or by somebody else just now
         waited, pause = 0.0, self._limits.remote_first_pause_seconds
-        while not (found := await self._describe(wanted.name)).ready:
+        while not (found := await self._describe(declared.name)).ready:
             if waited >= self._limits.remote_create_seconds:
                 raise VectorStoreUnavailable(
-                    f"index {wanted.name!r} of {self._account.origin} is not ready after {waited:g} s "
+                    f"index {declared.name!r} of {self._account.origin} is not ready after {waited:g} s "
                     "(limits.remote_create_seconds): try again later"
                 )
             await self._clock.sleep(pause)
@@ -128,3 +130,7 @@ class ControlPlane:
             if self._client is None:
                 self._client = await sdk.control_plane(self._account, self._limits)
             return self._client
+
+
+def _told(dims: int | None, metric: str) -> str:
+    return f"sparse ({metric})" if dims is None else f"of {dims} dimensions ({metric})"

@@ -36,7 +36,6 @@ from reflow.vectors import (
     IdPage,
     IndexStats,
     Match,
-    Metric,
     NamespaceInfo,
     NamespacePage,
     QueryResult,
@@ -44,6 +43,8 @@ from reflow.vectors import (
     RecordLike,
     RecordPage,
     SparseValues,
+    Vectors,
+    name_of,
 )
 
 if TYPE_CHECKING:
@@ -86,10 +87,10 @@ class RemoteStore:
         self.control = ControlPlane(account, region, limits, Attempts(limits, clock, entropy), clock)
         self._indexes: dict[str, RemoteIndex] = {}
 
-    def index(self, name: str, *, dims: int | None = None, metric: Metric = "cosine") -> RemoteIndex:
-        """The index of that name. With `dims` it is made when it is first used and not there."""
-        wanted = Wanted(name=name, dims=dims, metric=metric)
-        found = self._indexes.get(name)
+    def index(self, index: str | Vectors) -> RemoteIndex:
+        """An index by its declaration or name. A declared one is made when it is first used and not there."""
+        wanted = Wanted(name=name_of(index), declared=index if isinstance(index, Vectors) else None)
+        found = self._indexes.get(wanted.name)
         if found is None:
             if len(self._indexes) >= self.limits.remote_indexes:
                 raise LimitExceeded(
@@ -97,8 +98,8 @@ class RemoteStore:
                     "namespaces instead of indexes"
                 )
             connection = Connection(wanted, self.account, self.control, self.attempts, self.limits)
-            found = self._indexes[name] = RemoteIndex(connection, self.limits, self.clock)
-        elif dims is not None:
+            found = self._indexes[wanted.name] = RemoteIndex(connection, self.limits, self.clock)
+        elif wanted.declared is not None:
             found.connection.wanted = wanted
         return found
 
