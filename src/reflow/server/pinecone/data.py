@@ -63,8 +63,7 @@ class _Data:
             )
             for vector in body.vectors
         ]
-        namespace = inner(body.namespace)
-        count = await self._indexes.write(request.index, lambda index: index.upsert(records, namespace=namespace))
+        count = await self._indexes.upsert(request.index, records, inner(body.namespace))
         return Reply(200, b'{"upsertedCount":%d}' % count)
 
     async def query(self, request: Request) -> Reply:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import TypeAlias, TypeVar
 
 from reflow.engine.engine import Engine
 from reflow.engine.record_index import RecordIndex
+from reflow.engine.record_upserts import Upserts
 from reflow.engine.records import Records
 from reflow.server.pinecone.errors import Refused, not_found
 from reflow.server.pinecone.tables import TableIndex, TableIndexes
-from reflow.vectors import Index, IndexInfo
+from reflow.vectors import Index, IndexInfo, Record
 
 T = TypeVar("T")
 
@@ -24,6 +25,7 @@ class Indexes:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._upserts = Upserts(engine)
         self.tables = TableIndexes(engine)
 
     @asynccontextmanager
@@ -36,6 +38,17 @@ class Indexes:
         """Runs `work` in a transaction of its own; returns once it is durable. Raises Refused."""
         self.tables.refuse_change(name)
         return await self._engine.transact(lambda tx: work(Records(tx).index(name)))
+
+    async def upsert(self, name: str, records: Sequence[Record], namespace: str) -> int:
+        """Stores records, all or none; returns how many, once they are durable. Raises Refused."""
+        self.tables.refuse_change(name)
+        return await self._upserts.upsert(name, records, namespace)
+
+    async def delete(self, name: str) -> None:
+        """Removes an index with all its records. Raises Refused."""
+        self.tables.refuse_change(name)
+        await self._engine.transact(lambda tx: Records(tx).delete_index(name))
+        self._upserts.forget(name)
 
     async def info(self, name: str) -> IndexInfo:
         """What is known of an index. Raises Refused."""

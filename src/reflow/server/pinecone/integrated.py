@@ -80,8 +80,7 @@ class _Integrated:
             Record(id=id, values=vector, metadata=metadata)
             for (id, _, metadata), vector in zip(found, vectors.tolist(), strict=True)
         ]
-        namespace = inner(request.names[0])
-        await self._indexes.write(request.index, lambda index: index.upsert(records, namespace=namespace))
+        await self._indexes.upsert(request.index, records, inner(request.names[0]))
         return Reply(201, b"")
 
     async def search(self, request: Request) -> Reply:
