@@ -14,27 +14,14 @@ from reflow.bundled import playground_folder
 sys.path.insert(0, str(playground_folder().parent))
 
 from reflow.rag.embedders.local import LocalEmbedder
-from reflow.search.hybrid import DENSE_WEIGHT, fuse
 
 from .corpora import Passage, Question, answerable, load_passages, load_questions
 from .measure import FIGURES, Bootstrap, rank_of
-from .store import Legs, Ranking, embed, legs, stored
+from .store import DEFAULT, embed, rankings, stored
 
 CACHE = Path(".cache/retrieval")
-WEIGHTS = (0.5, 0.6, 0.75, 0.9)
-HYBRID = f"hybrid {DENSE_WEIGHT}"
-
 Ranks = dict[str, list[int | None]]
 """Method -> for each question the rank of its first right answer."""
-
-
-def methods(found: Legs) -> dict[str, Ranking]:
-    """Every ranking that is measured; the shares are the vectors'."""
-    rankings = {"text": found.text, "dense": found.dense}
-    for weight in sorted({*WEIGHTS, DENSE_WEIGHT}):
-        rankings[f"hybrid {weight}"] = fuse(found.dense, found.text, weight=weight)
-    rankings["rrf 0.5"] = fuse(found.dense, found.text, weight=0.5, method="rrf")
-    return rankings
 
 
 async def ask(
@@ -47,9 +34,10 @@ async def ask(
     with tempfile.TemporaryDirectory() as data:
         async with stored(passages, vectors, Path(data)) as backend:
             for question, vector in zip(questions, asked, strict=True):
-                found = await backend.query(legs, question=question.text, vector=vector.astype("<f4").tobytes())
-                for method, ranking in methods(found).items():
-                    things = (passages[number].thing for number, _ in ranking)
+                row = vector.astype("<f4").tobytes()
+                found = await backend.query(rankings, question=question.text, vector=row)
+                for method, ranking in found.items():
+                    things = (passages[number].thing for number in ranking)
                     ranks.setdefault(method, []).append(rank_of(question.answers, things))
     return ranks
 
@@ -75,7 +63,7 @@ def print_difference(title: str, ranks: Ranks) -> None:
     for name, gains in FIGURES.items():
         by_leg = {leg: gains(ranks[leg]) for leg in ("text", "dense")}
         better = max(by_leg, key=lambda leg: by_leg[leg].mean())
-        figure = bootstrap.figure(gains(ranks[HYBRID]) - by_leg[better])
+        figure = bootstrap.figure(gains(ranks[DEFAULT]) - by_leg[better])
         verdict = "worse" if figure.high < 0 else "better" if figure.low > 0 else "even"
         signed = f"{figure.mean:+.3f} [{figure.low:+.3f}, {figure.high:+.3f}]"
         print(f"| {title} | {len(ranks['text'])} | {name} | {better} | {signed} | {verdict} |")
@@ -90,7 +78,7 @@ def report(questions: Sequence[Question], ranks: Ranks) -> None:
         groups.setdefault(question.kind, []).append(row)
     for title, rows in groups.items():
         print_methods(title, chosen(ranks, rows))
-    print(f"\n### {HYBRID} beside the better leg\n")
+    print(f"\n### {DEFAULT} as it comes beside the better leg\n")
     print("| questions | number | figure | better leg | difference | |\n| --- | ---: | --- | --- | ---: | --- |")
     for title, rows in groups.items():
         print_difference(title, chosen(ranks, rows))
@@ -123,7 +111,7 @@ def main() -> None:
     questions, ranks = asyncio.run(measure(options.cache))
     report(questions, ranks)
     if options.missed:
-        for question, rank in zip(questions, ranks[HYBRID], strict=True):
+        for question, rank in zip(questions, ranks[DEFAULT], strict=True):
             if rank is None:
                 print(f"missed: {question.corpus}, {question.kind}: {question.text}")
 

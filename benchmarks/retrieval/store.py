@@ -15,8 +15,14 @@ from reflow.rag.embedders.base import Embedder, Vectors
 
 from .corpora import Passage
 
-CANDIDATES = 50
-"""Chunks of either kind that a fused ranking chooses from; the playground takes as many."""
+DEPTH = 50
+"""Chunks of a ranking. A hybrid one is fused from as many of either kind, which is what it takes by default."""
+
+WEIGHTS = (0.5, 0.6, 0.75, 0.9)
+"""Shares of the vectors that are measured; the default is among them."""
+
+DEFAULT = "hybrid"
+"""The search as it comes, without a word about weights."""
 
 BATCH = 500
 """Passages that one mutation stores, or one call embeds."""
@@ -32,17 +38,6 @@ class Stored(rf.Table, table="passages"):
     meaning = rf.VectorIndex(dims=384)
 
 
-Ranking = list[tuple[int, float]]
-"""Numbers of passages with scores, best first."""
-
-
-class Legs(rf.Object):
-    """Both rankings of a question."""
-
-    dense: Ranking
-    text: Ranking
-
-
 passages = rf.Module("passages")
 
 
@@ -55,13 +50,22 @@ async def add(ctx: rf.MutationCtx, first: int, texts: list[str], vectors: bytes)
 
 
 @passages.internal_query
-async def legs(ctx: rf.QueryCtx, question: str, vector: bytes) -> Legs:
-    """The first `CANDIDATES` passages by vector and by words."""
-    dense = await ctx.db.nearest(Stored.meaning, np.frombuffer(vector, "<f4"), limit=CANDIDATES)
-    text = await ctx.db.search(Stored.words, question, limit=CANDIDATES)
-    return Legs(
-        dense=[(hit.doc.number, hit.score) for hit in dense], text=[(hit.doc.number, hit.score) for hit in text]
+async def rankings(ctx: rf.QueryCtx, question: str, vector: bytes) -> dict[str, list[int]]:
+    """Method -> numbers of passages, best first."""
+    row = np.frombuffer(vector, "<f4")
+    found: dict[str, Sequence[rf.Hit[Stored] | rf.HybridHit[Stored]]] = {
+        "text": await ctx.db.search(Stored.words, question, limit=DEPTH),
+        "dense": await ctx.db.nearest(Stored.meaning, row, limit=DEPTH),
+        DEFAULT: await ctx.db.hybrid(Stored.meaning, Stored.words, row, question, limit=DEPTH),
+    }
+    for weight in WEIGHTS:
+        found[f"hybrid {weight}"] = await ctx.db.hybrid(
+            Stored.meaning, Stored.words, row, question, limit=DEPTH, weight=weight
+        )
+    found["rrf 0.5"] = await ctx.db.hybrid(
+        Stored.meaning, Stored.words, row, question, limit=DEPTH, weight=0.5, method="rrf"
     )
+    return {method: [hit.doc.number for hit in hits] for method, hits in found.items()}
 
 
 app = rf.App(modules=[passages])

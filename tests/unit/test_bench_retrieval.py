@@ -9,6 +9,8 @@ import pytest
 
 from benchmarks.retrieval.corpora import answerable, load_passages, load_questions
 from benchmarks.retrieval.measure import DEPTH, FIGURES, Bootstrap, rank_of
+from benchmarks.retrieval.store import WEIGHTS
+from reflow.search.hybrid import DENSE_WEIGHT
 
 KINDS = {"howto", "phrase", "identifier", "error", "typo"}
 
@@ -47,3 +49,7 @@ def test_an_interval_holds_the_mean_and_shrinks_with_the_number_of_questions():
     few, many = (Bootstrap(size).figure(np.array([0.0, 1.0] * (size // 2))) for size in (20, 2000))
     assert few.low < few.mean < few.high
     assert many.high - many.low < (few.high - few.low) / 5
+
+
+def test_the_default_weight_is_measured():
+    assert DENSE_WEIGHT in WEIGHTS
