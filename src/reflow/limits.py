@@ -59,6 +59,8 @@ class Limits:
     """Largest `numItems` of a page."""
     scan_page: int = 256
     """Rows fetched from the storage at once."""
+    load_page: int = 1024
+    """Vectors read from the storage at once at start, before other work gets a turn."""
     error_length: int = 16 << 10
     """Characters of a function's error message that its caller gets."""
     log_lines: int = 256
@@ -109,6 +111,8 @@ class Limits:
 
     vacuum_rows: int = 500
     """Vectors of a generation that one transaction removes."""
+    generations: int = 16
+    """Generations of one vector index: each of them gets what is written."""
 
     # Free-standing vector indexes
     vector_indexes: int = 1000

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tempfile
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -82,13 +84,12 @@ METADATA = st.fixed_dictionaries(
 )
 VECTORS = st.lists(NUMBERS, min_size=3, max_size=3).filter(any).map(lambda numbers: np.array(numbers, dtype=np.float32))
 CHANGES = st.builds(
-    VectorChange,
-    place=st.just(PLACE),
-    seq=st.integers(1, 12),
-    vector=VECTORS | VECTORS | st.none(),
-    sparse=SPARSES,
-    space=st.sampled_from([0, 0, 5]),
-    metadata=METADATA,
+    lambda seq, vector, sparse, space, metadata: VectorChange(PLACE, seq, vector, sparse, space, metadata),
+    st.integers(1, 12),
+    VECTORS | VECTORS | st.none(),
+    SPARSES,
+    st.sampled_from([0, 0, 5]),
+    METADATA,
 )
 QUERIES = st.builds(
     lambda limit, vector, sparse, filter, space: VectorQuery(
@@ -104,6 +105,7 @@ STEPS = st.lists(
     st.tuples(st.just("apply"), st.lists(CHANGES, min_size=1, max_size=8))
     | st.tuples(st.just("apply"), st.lists(CHANGES, min_size=1, max_size=8))
     | st.tuples(st.sampled_from(["commit", "settle", "rollback", "compact"]), st.none())
+    | st.tuples(st.sampled_from(["note", "note", "close", "crash"]), st.none())
     | st.tuples(st.just("drop"), st.sampled_from([0, 5]))
     | st.tuples(st.just("search"), st.tuples(QUERIES, st.integers(0, 3))),
     min_size=4,
@@ -111,12 +113,54 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=150, deadline=None)
-@given(metric=METRICS, steps=STEPS, last=st.lists(QUERIES, min_size=2, max_size=4))
-def test_any_history_is_searched_exactly(metric: Any, steps: list[Any], last: list[VectorQuery]) -> None:
-    async def main() -> None:
-        store, model = VectorStore(Limits(vector_tail_bytes=200)), Model(PLACE, metric)
-        store.create(PLACE, 3, metric)
+LIMITS = Limits(vector_tail_bytes=200, vector_file_bytes=300)
+
+
+class Disk:
+    """What a storage would know of the files: their names, and all changes since the beginning."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.names: dict[Any, str] = {}
+        self.forgotten = 0
+
+    def note(self, store: VectorStore) -> None:
+        notes = store.news()
+        for note in notes:
+            self.forgotten = max(self.forgotten, note.until)
+            if note.name is None:
+                self.names.pop(note.place, None)
+            else:
+                self.names[note.place] = note.name
+        store.noted(notes)
+
+    def open(self, model: Model, ts: int) -> VectorStore:
+        """What a start makes of file and log."""
+        store = VectorStore(LIMITS, self.folder)
+        store.create(PLACE, 3, model.metric, "shape")
+        store.know(self.names)
+        written = store.open_file(PLACE)
+        rows = [row for space in (0, 5) for row in model.seen(space, ts)]
+        if written is not None:
+            assert self.forgotten <= written, "the log of what is not in the file is gone"
+            changed = {v.change.seq for v in model.versions if v.born > written or written < v.died <= ts}
+            store.forget(PLACE, ts, sorted(changed))
+            rows = [row for row in rows if row.seq in changed]
+        for row in rows:
+            store.load(PLACE, ts, [row])
+        store.start(ts)
+        return store
+
+
+@settings(max_examples=200, deadline=None)
+@given(metric=METRICS, steps=STEPS, last=st.lists(QUERIES, min_size=2, max_size=4), kept=st.booleans())
+def test_any_history_is_searched_exactly(metric: Any, steps: list[Any], last: list[VectorQuery], kept: bool) -> None:
+    async def main(folder: Path | None) -> None:
+        model = Model(PLACE, metric)
+        disk = Disk(folder or Path())
+        store = VectorStore(LIMITS, folder)
+        store.create(PLACE, 3, metric, "shape")
+        store.start(0)
         ts = committed = since = 0
 
         async def compare(query: VectorQuery, at: int) -> None:
@@ -153,6 +197,21 @@ def test_any_history_is_searched_exactly(metric: Any, steps: list[Any], last: li
                     ts = committed
                     store.rollback(ts)
                     model.rollback(ts)
+                case "note" if folder is not None:
+                    # In a group of commits, so what was applied before is durable with it.
+                    committed = ts
+                    store.commit()
+                    disk.note(store)
+                case "close" | "crash" if folder is not None:
+                    ts = committed = since = max(ts, 1) if name == "close" else max(committed, 1)
+                    model.rollback(ts)
+                    if name == "close":
+                        await store.close()
+                        disk.note(store)
+                    await store.join()
+                    store = disk.open(model, ts)
+                case "note" | "close" | "crash":
+                    pass
                 case "compact":
                     since = committed
                     store.compact(since)
@@ -163,4 +222,8 @@ def test_any_history_is_searched_exactly(metric: Any, steps: list[Any], last: li
             await compare(query, ts)
         await store.close()
 
-    arun(main())
+    if kept:
+        with tempfile.TemporaryDirectory() as folder:
+            arun(main(Path(folder)))
+    else:
+        arun(main(None))

@@ -8,17 +8,21 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import msgspec
-import numpy as np
 
+<<<<<<< src/reflow/engine/catalog.py
+from reflow.engine.documents import FIRST_GENERATION, IndexCodec, TableCodec, parse_for, target_name
+=======
+from reflow import values
 from reflow.engine.documents import FIRST_GENERATION, IndexCodec, TableCodec, VectorEntry, parse_for, target_name
+>>>>>>> /work/main/src/reflow/engine/catalog.py
 from reflow.engine.record_tables import INDEXES, RecordVectorsCodec, codec_type
+from reflow.engine.vector_files import Loader, shape_of
 from reflow.errors import DefinitionError, InvalidId, InvalidValue, NoVectorIndex, SchemaError
 from reflow.generations import Generation
 from reflow.ids import is_id, parse_id
-from reflow.keys import encode_part
 from reflow.limits import Limits
 from reflow.schema import Index, TableSpec, VectorIndex, spec_of
-from reflow.search.metric import Metric, Place, VectorChange
+from reflow.search.metric import Metric, Place
 from reflow.search.vector import VectorStore
 from reflow.storage.base import TOP, IndexWrite, Snapshot, Storage, TextWrite
 
@@ -82,6 +86,8 @@ class Catalog:
         self._names: dict[int, str] = {}
         self.generational: set[int] = set()
         """Numbers of the vector indexes whose generations have rows, or may have."""
+        self.stored_indexes: frozenset[int] = frozenset()
+        """Numbers of all indexes that the storage has, also of tables that this app does not use."""
 
     # Look-ups
 
@@ -137,7 +143,9 @@ class Catalog:
         """
         meta = await storage.read_meta()
         stored = msgspec.json.decode(meta[META_KEY], type=Stored) if META_KEY in meta else Stored()
-        changes = [self._plan(spec, stored) for spec in self.specs.values()]
+        generations = await _stored_generations(storage, stored, self._limits)
+        changes = [self._plan(spec, stored, generations) for spec in self.specs.values()]
+        self.stored_indexes = frozenset(i.number for table in stored.tables.values() for i in table.indexes.values())
         for change in changes:
             self.tables[change.codec.name] = change.codec
             self.numbers[change.codec.number] = change.codec
@@ -146,11 +154,12 @@ class Catalog:
         if encoded == meta.get(META_KEY):
             return False
         for change in changes:
+            await self._check_dims(change, generations, await storage.head())
             await self._carry_out(change, storage, progress)
         await storage.write_meta(META_KEY, encoded)
         return True
 
-    def _plan(self, spec: TableSpec, stored: Stored) -> Change:
+    def _plan(self, spec: TableSpec, stored: Stored, generations: Sequence[Generation]) -> Change:
         shape = fingerprint(spec)
         table = stored.tables.get(spec.name)
         create = table is None
@@ -167,6 +176,8 @@ class Catalog:
         for name in list(table.indexes):
             index = wanted.get(name)
             old = table.indexes[name]
+            if isinstance(index, VectorIndex) and any(_has_dims(row, old, index) for row in generations):
+                old.settings = index.settings
             if index is None or index.settings != old.settings or (reshaped and index.kind != "vector"):
                 drop.append((old.number, old.settings["kind"]))
                 if index is not None and old.settings["kind"] == index.kind == "vector":
@@ -184,7 +195,6 @@ class Catalog:
 
     async def _carry_out(self, change: Change, storage: Storage, progress: Progress | None) -> None:
         codec = change.codec
-        await self._check_dims(change, await storage.head())
         if change.create:
             await storage.create_table(codec.number)
         for number, kind in change.drop:
@@ -205,14 +215,16 @@ class Catalog:
                 progress(codec.name, seen)
         await head.close()
 
-    async def _check_dims(self, change: Change, head: Snapshot) -> None:
+    async def _check_dims(self, change: Change, generations: Sequence[Generation], head: Snapshot) -> None:
         """Vectors of other dimensions are worth too much to be dropped by the way."""
         for name, number, dims in change.resized:
-            if await head.vectors(number, FIRST_GENERATION, limit=1):
+            places = [row.number for row in generations if row.index == number] or [FIRST_GENERATION]
+            if any([await head.vectors(number, place, limit=1) for place in places]):
                 raise SchemaError(
                     f"vector index {change.codec.name}.{name} holds vectors of {dims} numbers and is now defined with "
-                    "other dims. Nothing was changed. Define an index of another name for the new vectors; the old "
-                    "ones go when their index is removed from the table"
+                    "other dims. Nothing was changed. Fill a generation with the new vectors and flip to it, then the "
+                    "definition can follow; or define an index of another name for them: the old ones go when their "
+                    "index is removed from the table"
                 )
 
     def _fitting(self, codec: TableCodec, value: bytes) -> Any:
@@ -231,9 +243,8 @@ class Catalog:
         for codec in self.tables.values():
             for index in codec.vectors:
                 for place, dims, metric in await self._places(snapshot, index):
-                    store.create(place, dims, metric)
-                    load = _load_place if dims else _load_sparse
-                    await load(snapshot, codec, index, place, store, self._limits.scan_page)
+                    store.create(place, dims, metric, shape_of(index, fingerprint(codec.spec)))
+                    await Loader(snapshot, store, codec, index, self._limits.load_page).load(place, dims)
 
     async def _places(self, snapshot: Snapshot, index: IndexCodec) -> list[tuple[Place, int, Metric]]:
         """The sets of vectors under an index, each with its dims (0: sparse vectors only) and metric."""
@@ -256,6 +267,8 @@ class Catalog:
         return [codec.decode(raw) async for page in rows for _, raw in page]
 
 
+<<<<<<< src/reflow/engine/catalog.py
+=======
 async def _load_place(
     snapshot: Snapshot, codec: TableCodec, index: IndexCodec, place: Place, store: VectorStore, page: int
 ) -> None:
@@ -291,6 +304,25 @@ async def _load_sparse(
 _PLAIN = VectorEntry(0, None, {})
 
 
+async def _stored_generations(storage: Storage, stored: Stored, limits: Limits) -> list[Generation]:
+    """The generations that the storage has rows of, before any table is known."""
+    spec = spec_of(Generation)
+    table = stored.tables.get(spec.name)
+    if table is None:
+        return []
+    decode = values.decoder_for(Generation, trusted=True)
+    head = await storage.head()
+    rows = [decode(raw) async for page in pages(head, table.number, limits.scan_page) for _, raw in page]
+    await head.close()
+    return rows
+
+
+def _has_dims(row: Generation, stored: StoredIndex, index: VectorIndex) -> bool:
+    """Whether a row says that the vectors in use of a stored index have the dims of a definition."""
+    return row.index == stored.number and row.state == "active" and row.model.dims == index.dims
+
+
+>>>>>>> /work/main/src/reflow/engine/catalog.py
 async def pages(snapshot: Snapshot, table: int, size: int) -> AsyncGenerator[list[tuple[int, bytes]], None]:
     """The documents of a table as lists of (sequence number, bytes)."""
     lower = b""

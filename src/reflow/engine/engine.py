@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from typing import Any, Protocol, TypeVar
 
 from reflow.context import Identity
-from reflow.engine import record_tables
+from reflow.engine import generations, record_tables
 from reflow.engine.cache import Entry, QueryCache
 from reflow.engine.catalog import Catalog, Progress
 from reflow.engine.commit import Clock, Committer, Step
@@ -24,6 +24,7 @@ from reflow.engine.record_store import VectorStores
 from reflow.engine.runner import ActionRun, Result, TransactionRun, describe
 from reflow.engine.scheduler import Scheduled, Scheduler
 from reflow.engine.transaction import Effects, EngineTransaction
+from reflow.engine.vector_files import named_files, note_files
 from reflow.engine.write_log import Commit, Touched
 from reflow.errors import FunctionNotFound, InvalidArguments, InvalidValue, OutOfRetention, ReflowError, StorageError
 from reflow.functions import Function
@@ -76,7 +77,7 @@ class Engine:
         self.limits = limits
         self.log_errors = log_errors
         self.catalog = Catalog([*tables, spec_of(Scheduled), spec_of(Generation), *record_tables.TABLES], limits)
-        self.vectors = VectorStore(limits)
+        self.vectors = VectorStore(limits, storage.files)
         self.watchdog = Watchdog(limits)
         self._written: list[bytes] = []
         self.committer = Committer(storage, clock, limits, self.vectors, self._publish, self._written.clear)
@@ -102,6 +103,7 @@ class Engine:
             await self._deploy(progress)
             snapshot = await self.storage.snapshot()
             try:
+                self.vectors.know(named_files(await self.storage.read_meta()))
                 await self.catalog.load_vectors(snapshot, self.vectors)
                 self.vectors.start(ts)
             finally:
@@ -115,6 +117,7 @@ class Engine:
         self.committer.start(ts)
         self.hub.start()
         try:
+            await self.transact(generations.forget_removed)
             await self.stores.declare()
             await self.scheduler.start()
         except BaseException:
@@ -138,7 +141,20 @@ class Engine:
         await self.committer.close()
         await self.hub.close()
         self.watchdog.stop()
-        await self.storage.close()
+        try:
+            await self._leave_files()
+        finally:
+            await self.storage.close()
+
+    async def _leave_files(self) -> None:
+        """Brings the files of vectors up to date. Without that they are, or are made anew, at the next start."""
+        await self.vectors.close()
+        try:
+            if await note_files(self.storage, self.vectors):
+                await self.storage.commit()
+        except StorageError as error:
+            await self.storage.rollback()
+            LOG.warning("files of vectors could not be noted: %s", error)
 
     def _seconds(self) -> float:
         return self.clock.now_ns() / 1e9
@@ -328,6 +344,7 @@ class Engine:
             written = list(self._written)
             self._written.clear()
             self.scheduler.publish(written)
+        self.vectors.commit()
 
     async def prune(self) -> None:
         """Forgets history and stored answers that are older than the limits say."""
@@ -336,6 +353,7 @@ class Engine:
         answers = now - int(self.limits.request_retention_seconds * 1e9)
         self.committer.log.forget(before)
         self.vectors.compact(before)
+        await self._note_files()
         while await self._prune_some(before, answers):
             continue
         while await self.transact(lambda tx: purge_some(tx, now / 1e6)):
@@ -343,19 +361,28 @@ class Engine:
 
     async def _prune_some(self, before: int, answers: int) -> bool:
         """Removes what one group may; True where more is left. Raises StorageError."""
-        future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        return await self._in_group(lambda: self.storage.prune(undo_before=before, requests_before=answers))
+
+    async def _note_files(self) -> None:
+        """Tells the storage which files of vectors were written. Raises StorageError."""
+        if self.vectors.news():
+            self.vectors.noted(await self._in_group(lambda: note_files(self.storage, self.vectors)))
+
+    async def _in_group(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Does something to the storage in a turn; returns once it is durable. Raises StorageError."""
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
 
         async def job() -> Step:
             self.committer.join()
             try:
-                more = await self.storage.prune(undo_before=before, requests_before=answers)
+                value = await work()
             except StorageError as error:
                 failed = error
                 return Step(lambda _ts, _error: None if future.done() else future.set_exception(failed))
 
             def done(_ts: int, error: ReflowError | None) -> None:
                 if not future.done():
-                    future.set_result(more) if error is None else future.set_exception(error)
+                    future.set_result(value) if error is None else future.set_exception(error)
 
             return Step(done)
 

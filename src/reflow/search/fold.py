@@ -25,9 +25,9 @@ _COPY_BYTES = 4 << 20
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where a base is to be written: the file, and what it shall say of itself."""
+    """Where a base is to be written: the directory, and what the file shall say of itself."""
 
-    path: Path
+    directory: Path
     header: Header
 
 
@@ -38,6 +38,8 @@ class Fold:
         """Rows that ended at or before `horizon` are left out. Without a target the base is in memory."""
         self.segments = tuple(segments)
         self.target = target
+        self.name: str | None = None
+        """The name of the file that was written."""
         self._horizon = horizon
         self._order: NDArray[np.intp] = np.empty(0, dtype=np.intp)
         self._base: Base | None = None
@@ -67,7 +69,10 @@ class Fold:
         try:
             picked = _Picked(self.segments, self._horizon)
             self._order = picked.order
-            base = picked.in_memory() if self.target is None or not len(picked.order) else picked.in_file(self.target)
+            if self.target is None or not len(picked.order):
+                base = picked.in_memory()
+            else:
+                base, self.name = picked.in_file(self.target)
             base.set_births(picked.one("born"))
             self._base = base
         except Exception as error:
@@ -139,19 +144,19 @@ class _Picked:
                 start += block.size
         return Base(first.dims, first.metric, arrays, *self._metadata())
 
-    def in_file(self, target: Target) -> Base:
-        """The rows in a file."""
-        writer = Writer(target.path, target.header)
+    def in_file(self, target: Target) -> tuple[Base, str]:
+        """The rows in a file, and its name."""
+        writer = Writer(target.directory, target.header)
         try:
             for name in ARRAYS:
                 writer.add(name, getattr(self._parts[0], name).dtype, self._shape(name), self.blocks(name))
             ended = self.died[self.order] <= target.header.ts
             writer.add("ended", ended.dtype, ended.shape, iter((ended,)))
-            writer.finish(*self._metadata())
+            path = writer.finish(*self._metadata())
         except BaseException:
             writer.discard()
             raise
-        found = read(target.path, target.header)
+        found = read(path, target.header)
         if found is None:
-            raise OSError(f"{target.path} can't be read, though it was just written")
-        return found[0]
+            raise OSError(f"{path} can't be read, though it was just written")
+        return found[0], path.name

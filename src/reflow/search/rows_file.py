@@ -10,6 +10,7 @@ then 24 bytes: the length and the CRC-32 of the header, and a mark.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import math
 import mmap
@@ -41,6 +42,7 @@ ARRAYS = ("vectors", "codes", "bounds", "seqs", "spaces")
 _MARK = b"rflwrows"
 _END = struct.Struct("<QQ8s")
 _ALIGNMENT = 64
+_NAME_BYTES = 16
 _CHECKED_BYTES = 1 << 20
 """Of a longer array only so many bytes at both ends are checked at opening."""
 
@@ -55,7 +57,10 @@ class Section(msgspec.Struct, array_like=True):
     dtype: str
     shape: tuple[int, ...]
     offset: int
-    checksum: int
+    content: int
+    """CRC-32 of the whole array: part of the file's name."""
+    checksum: int = 0
+    """CRC-32 of what is looked at when the file is opened."""
 
 
 class Header(msgspec.Struct):
@@ -78,29 +83,37 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Header).decode
 
 
+def stem(place: Place) -> str:
+    """How the names of a place's files begin."""
+    return f"{place[0]}-{place[1]}"
+
+
 class Writer:
     """Writes one file. `finish` gives it its name; whoever does not get there calls `discard`."""
 
-    def __init__(self, path: Path, header: Header) -> None:
-        self._path = path
+    def __init__(self, directory: Path, header: Header) -> None:
+        self._directory = directory
         self._header = header
-        self._unfinished = path.with_suffix(UNFINISHED)
+        self._unfinished = directory / f"{stem(header.place)}{UNFINISHED}"
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._file: Any = self._unfinished.open("wb")
 
     def add(self, name: str, dtype: Any, shape: tuple[int, ...], blocks: Blocks) -> None:
         """Writes an array from its pieces."""
         self._file.write(bytes(-self._file.tell() % _ALIGNMENT))
         offset = self._file.tell()
-        for block in blocks:
-            self._file.write(np.ascontiguousarray(block))
-        self._header.sections.append(Section(name, np.dtype(dtype).str, shape, offset, 0))
+        content = 0
+        for block in map(np.ascontiguousarray, blocks):
+            content = zlib.crc32(block.data.cast("B") if block.size else b"", content)
+            self._file.write(block)
+        self._header.sections.append(Section(name, np.dtype(dtype).str, shape, offset, content))
 
     def _add_all(self, name: str, arrays: Sequence[NDArray[Any]]) -> None:
         for number, array in enumerate(arrays):
             self.add(f"{name}{number}", array.dtype, array.shape, iter((array,)))
 
-    def finish(self, columns: Columns, postings: Postings) -> None:
-        """Adds the metadata and brings the file to the disk under its name."""
+    def finish(self, columns: Columns, postings: Postings) -> Path:
+        """Adds the metadata and brings the file to the disk under its name, which stands for all that is in it."""
         header = self._header
         header.columns, arrays = columns.dump()
         self._add_all("column", arrays)
@@ -116,12 +129,15 @@ class Writer:
         self._file.flush()
         os.fsync(self._file.fileno())
         self._file.close()
-        os.replace(self._unfinished, self._path)
-        folder = os.open(self._path.parent, os.O_RDONLY)
+        name = hashlib.blake2b(encoded, digest_size=_NAME_BYTES).hexdigest()
+        path = self._directory / f"{stem(header.place)}-{name}{SUFFIX}"
+        os.replace(self._unfinished, path)
+        folder = os.open(self._directory, os.O_RDONLY)
         try:
             os.fsync(folder)
         finally:
             os.close(folder)
+        return path
 
     def discard(self) -> None:
         """Removes what was written."""

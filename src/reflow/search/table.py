@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
-import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -13,7 +11,7 @@ import numpy as np
 from reflow.limits import Limits
 from reflow.search.fold import Fold, Target
 from reflow.search.metric import Metric, Place, VectorChange
-from reflow.search.rows_file import FORMAT, SUFFIX, Header, read
+from reflow.search.rows_file import FORMAT, Header, read
 from reflow.search.segment import FOREVER, Base, Segment, Tail, View, row_bytes
 
 _CLOSING_SHARE = 8
@@ -25,8 +23,6 @@ _TAIL_SHARE = 8
 """A tail takes no more rows when it has more than one for so many of the base."""
 _FOLD_SHARE = 2
 """Tails become part of the base when they have more than one row for so many of the base."""
-_RETRY_SECONDS = 60.0
-"""Pause after a base could not be made."""
 _INLINE_BYTES = 8 << 20
 """A tail up to this size is cleared of ended rows without a thread."""
 
@@ -63,7 +59,8 @@ class VectorTable:
         self._counts: dict[int, int] = {}
         """By space, what is present."""
         self._horizon = 0
-        self._not_before = 0.0
+        self._failed = False
+        """Whether the last base could not be made: the next is tried after a pause."""
 
     # Opening
 
@@ -85,7 +82,7 @@ class VectorTable:
 
     def forget(self, seqs: Sequence[int], ts: int) -> None:
         """Ends what a file has of documents, in whatever namespace they are there."""
-        if self._base is not None:
+        if self._base is not None and seqs:
             self._base.end_all(np.array(seqs, dtype=np.int64), ts)
             self._counts = self._base.counts()
             self.changed = ts
@@ -194,15 +191,25 @@ class VectorTable:
     def compact(self, ts: int) -> None:
         """Forgets versions that ended at or before `ts`, when they are many. A large tail is left to `settle`."""
         self.adopt()
+        self._failed = False
         self._horizon = ts
         tail = self._tail
         if tail.ends > max(_FEW_ENDED, tail.size // _ENDED_SHARE) and tail.bytes <= _INLINE_BYTES:
             self._tail = tail.kept(ts)
 
     @property
-    def writing(self) -> str | None:
-        """The name of the file that is being written."""
-        return None if self._fold is None or self._fold.target is None else self._fold.target.path.name
+    def folding(self) -> bool:
+        """Whether a base is being made, or waits to be taken over."""
+        return self._fold is not None
+
+    @property
+    def logged_until(self) -> int:
+        """Up to when the storage need not know what changed: that is in the file, or in none that will be used."""
+        if self.file is not None:
+            return self.file.ts
+        if self._fold is not None and self._fold.target is not None:
+            return self._fold.target.header.ts
+        return self.changed
 
     @property
     def busy(self) -> bool:
@@ -218,7 +225,7 @@ class VectorTable:
         base = 0 if self._base is None else self._base.bytes
         if self._tail.bytes > self._tail_limit(base):
             self._close_tail()
-        if self._fold is None and self._should_fold(base) and time.monotonic() >= self._not_before:
+        if self._fold is None and self._should_fold(base) and not self._failed:
             self._begin()
 
     def _tail_limit(self, base: int) -> int:
@@ -247,8 +254,7 @@ class VectorTable:
     def _target(self) -> Target | None:
         if self._directory is None:
             return None
-        name = f"{self.place[0]}-{self.place[1]}-{secrets.token_hex(8)}{SUFFIX}"
-        return Target(self._directory / name, self._header(-1 if self._loading else self.changed))
+        return Target(self._directory, self._header(-1 if self._loading else self.changed))
 
     def finish(self) -> bool:
         """Begins a last base where the next start would otherwise read much from the storage, and this one little.
@@ -278,12 +284,12 @@ class VectorTable:
         self._fold = None
         made = fold.result()
         if made is None:
-            self._not_before = time.monotonic() + _RETRY_SECONDS
+            self._failed = True
         else:
             self._base = made
             self.file = None
-            if fold.target is not None and fold.target.header.ts >= 0 and made.size:
-                self.file = BaseFile(fold.target.path.name, fold.target.header.ts)
+            if fold.target is not None and fold.target.header.ts >= 0 and fold.name is not None:
+                self.file = BaseFile(fold.name, fold.target.header.ts)
             self._older = [tail for tail in self._older if tail not in fold.segments]
 
     # Reading

@@ -19,7 +19,7 @@ from reflow.errors import OutOfRetention
 from reflow.limits import Limits
 from reflow.search.filters import Filter
 from reflow.search.metric import Metric, Place, Vector, VectorChange, VectorQuery
-from reflow.search.rows_file import SUFFIX, UNFINISHED
+from reflow.search.rows_file import SUFFIX, UNFINISHED, stem
 from reflow.search.scan import best, best_added
 from reflow.search.segment import FOREVER, Segment, View
 from reflow.search.sparse import Sparse
@@ -46,8 +46,6 @@ class VectorStore:
         """`directory` is where what can be derived from the storage may be kept, for a quicker start."""
         self._limits = limits
         self._directory = directory
-        if directory is not None:
-            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._tables: dict[Place, VectorTable] = {}
         self._since = 0
         self._started = False
@@ -95,17 +93,19 @@ class VectorStore:
     def open_file(self, place: Place) -> int | None:
         """Takes over the rows of a place's file; None where there is none, or it is not as it should be.
 
-        Returns the timestamp up to which all changes are in it. `load` is then to be told of the later ones.
+        Returns the timestamp up to which all changes are in it.
         """
         name = self._named.get(place)
         return None if name is None else self._tables[place].open_file(name)
 
-    def load(self, place: Place, ts: int, seqs: Sequence[int], rows: Sequence[VectorChange]) -> None:
-        """Takes over what is known at `ts` of some documents: their present rows, and no others that a file has."""
-        table = self._tables[place]
-        table.forget(seqs, ts)
-        table.apply(ts, rows)
-        table.settle()
+    def forget(self, place: Place, ts: int, seqs: Sequence[int]) -> None:
+        """Ends what a file has of documents that changed after it was written. Their present rows are then loaded."""
+        self._tables[place].forget(seqs, ts)
+
+    def load(self, place: Place, ts: int, rows: Sequence[VectorChange]) -> None:
+        """Takes over rows of the storage's last commit."""
+        self._tables[place].apply(ts, rows)
+        self._tables[place].settle()
 
     def start(self, ts: int) -> None:
         """Says that the loaded rows are those of `ts`; what was before is not known."""
@@ -121,8 +121,7 @@ class VectorStore:
         for place, table in self._tables.items():
             table.adopt()
             name = table.file.name if table.file is not None else None
-            until = table.file.ts if table.file is not None else table.changed
-            note = FileNote(place, name, until)
+            note = FileNote(place, name, table.logged_until)
             if self._noted.get(place) != note:
                 notes.append(note)
         return notes
@@ -138,14 +137,16 @@ class VectorStore:
         self._sweep()
 
     def _sweep(self) -> None:
+        """Removes files that neither the storage names nor anybody reads or writes."""
         if self._directory is None or not self._directory.is_dir():
             return
-        used = set(self._named.values())
         self._leaving = [table for table in self._leaving if table.busy]
-        for table in (*self._tables.values(), *self._leaving):
-            used.update(name for name in (table.writing, table.file and table.file.name) if name)
+        tables = (*self._tables.values(), *self._leaving)
+        used = {*self._named.values(), *(table.file.name for table in tables if table.file is not None)}
+        written = tuple(stem(table.place) + end for table in tables if table.folding for end in ("-", UNFINISHED))
         for path in self._directory.iterdir():
-            if path.name.endswith((SUFFIX, UNFINISHED)) and path.name.removesuffix(".new") not in used:
+            ours = path.name.endswith((SUFFIX, UNFINISHED))
+            if ours and path.name not in used and not path.name.startswith(written):
                 path.unlink(missing_ok=True)
 
     # Reading
