@@ -47,7 +47,11 @@ class Embedding(Object):
     @classmethod
     def of(cls, vector: ArrayLike, model: Model) -> Self:
         """An embedding of an array of shape (dims,). Raises InvalidValue when the model makes other vectors."""
-        array = np.asarray(vector, dtype="<f4")
+        try:
+            with np.errstate(over="ignore"):  # what overflows becomes infinite, which no index takes
+                array = np.asarray(vector, dtype="<f4")
+        except (TypeError, ValueError, OverflowError) as error:
+            raise InvalidValue(f"{model} makes vectors of {model.dims} numbers: {error}") from None
         if array.shape != (model.dims,):
             raise InvalidValue(f"{model} makes vectors of {model.dims} numbers, got the shape {array.shape}")
         return cls(data=array.tobytes(), model=model)
@@ -70,9 +74,10 @@ GenerationState = Literal["active", "filling", "retired", "vacuuming"]
 
 
 class Generation(Table, table="_generations", system=True):
-    """One model's vectors in one index. `filled` of `total` documents have theirs; times are milliseconds since 1970.
+    """One model's vectors in one index; times are milliseconds since 1970.
 
-    Rows of the table `_generations`: a query that reads them is live, so it shows progress.
+    Rows of the table `_generations`: a query that reads them is live, so it shows progress. As of the last `put`,
+    `filled` of `total` documents have theirs.
     """
 
     index: int
@@ -105,13 +110,13 @@ class GenerationsRun(Protocol):
     """A run of a function, which knows what transaction a call belongs to."""
 
     def now(self, every: float | None) -> float: ...
-    async def generations(self, work: Callable[[GenerationsInside], Awaitable[R]]) -> R: ...
+    async def generations(self, work: Callable[[GenerationsInside], Awaitable[R]], *, writes: bool = True) -> R: ...
 
 
 class Generations:
     """`ctx.generations`: the generations of vector indexes. In an action each call is a transaction of its own.
 
-    Queries can only list. `reflow.rag.reembed` does the usual course of things: start, put, flip.
+    Queries can list and see what is lacking. `reflow.rag.reembed` does the usual course of things: start, put, flip.
     """
 
     def __init__(self, run: GenerationsRun) -> None:
@@ -119,7 +124,7 @@ class Generations:
 
     async def list(self, index: VectorIndex) -> list[Generation]:
         """The generations of an index, oldest first; none where its vectors never had a model with a name."""
-        return await self._run.generations(lambda inside: inside.list(index))
+        return await self._run.generations(lambda inside: inside.list(index), writes=False)
 
     async def adopt(self, index: VectorIndex, model: Model) -> Generation:
         """Says which model made the vectors that an index holds without a name. Raises GenerationMismatch."""
@@ -134,7 +139,7 @@ class Generations:
 
     async def lacking(self, index: VectorIndex, number: int, *, limit: int = 1000) -> list[Any]:
         """Documents that can be found by the active generation and have no vector in this one."""
-        return await self._run.generations(lambda inside: inside.documents_lacking(index, number, limit))
+        return await self._run.generations(lambda inside: inside.documents_lacking(index, number, limit), writes=False)
 
     async def put(self, index: VectorIndex, number: int, vectors: Iterable[tuple[Any, Embedding]]) -> int:
         """Fills a generation with (document, its embedding) each, and writes down how far it is.

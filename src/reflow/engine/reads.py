@@ -33,7 +33,7 @@ class ReadSet:
     def __init__(self, max_ranges: int) -> None:
         self.points: set[tuple[int, int]] = set()
         """(table number, sequence number) of documents read by id, also of those that were not there; and under the
-        number of a vector index, documents whose vectors were read or found."""
+        number of a vector index, documents whose vectors were read or found, and 0 for which generations it has."""
         self.ranges: list[ReadRange] = []
         self.whole: set[int] = set()
         """Numbers of indexes of which everything matters."""

@@ -224,7 +224,7 @@ class TransactionRun:
             )
         return Records(self.tx)
 
-    async def generations(self, work: Callable[[GenerationsInside], Awaitable[R]]) -> R:
+    async def generations(self, work: Callable[[GenerationsInside], Awaitable[R]], *, writes: bool = True) -> R:
         self.tx.check_open()
         return await work(Generations(self.tx))
 
@@ -304,8 +304,11 @@ class ActionRun:
     def vectors(self) -> Store:
         return self.engine.stores
 
-    async def generations(self, work: Callable[[GenerationsInside], Awaitable[R]]) -> R:
-        return await self.engine.transact(lambda tx: work(Generations(tx)))
+    async def generations(self, work: Callable[[GenerationsInside], Awaitable[R]], *, writes: bool = True) -> R:
+        if writes:
+            return await self.engine.transact(lambda tx: work(Generations(tx)))
+        async with self.engine.reading() as tx:
+            return await work(Generations(tx))
 
     async def nearest(
         self,

@@ -10,6 +10,7 @@ import msgspec
 
 from reflow.database import Filter, RangeRequest
 from reflow.engine.documents import IndexCodec, TableCodec
+from reflow.engine.reads import ReadRange
 from reflow.errors import DefinitionError
 from reflow.keys import MISSING, encode_part
 from reflow.schema import Index, TableSpec
@@ -67,7 +68,10 @@ def _part(spec: TableSpec, field: str, value: Any) -> bytes:
 class Scan:
     """A range being read, in order, from where it stopped last."""
 
-    def __init__(self, tx: EngineTransaction, keys: KeyRange, filter: Filter | None = None) -> None:
+    def __init__(
+        self, tx: EngineTransaction, keys: KeyRange, filter: Filter | None = None, *, recorded: bool = True
+    ) -> None:
+        """`recorded` False: what is read does not join the read set."""
         self._tx = tx
         self._keys = keys
         self._filter = filter
@@ -80,7 +84,8 @@ class Scan:
         self.last_key: bytes | None = None
         self.ended = False
         start = keys.upper if keys.reverse else keys.lower
-        self._range = tx.reads.add_range(keys.index, keys.prefix, start, start)
+        noted = tx.reads.add_range if recorded else ReadRange
+        self._range = noted(keys.index, keys.prefix, start, start)
 
     async def take(self, count: int | None) -> list[Any]:
         """The next documents that pass the filter, at most `count` (None: all that are left)."""

@@ -98,6 +98,8 @@ class EngineTransaction:
         self.record_keys = RecordKeys()
         self.generations: dict[int, list[Generation]] = {}
         """What is known of the generations of vector indexes, by index number."""
+        self.touched: set[tuple[int, int]] = set()
+        """What this transaction changes beside documents and vectors, as points of read sets."""
         self.version = 0
         """Grows with every write, so that scans notice."""
         self.waiting = 0
@@ -263,7 +265,7 @@ class EngineTransaction:
     async def vector(self, index: VectorIndex, id: str) -> NDArray[np.float32] | None:
         """A document's vector, own writes included."""
         self.check_open()
-        _, _, seq = self._vector_place(index, id)
+        _, _, seq = self.locate_vector(index, id)
         place, _ = await Generations(self).active(index)
         return self.vector_at(place, seq)
 
@@ -369,7 +371,7 @@ class EngineTransaction:
     async def set_vector(self, index: VectorIndex, id: str, vector: Any) -> None:
         """Buffers a document's vector; None removes it. Raises DocumentNotFound."""
         self.check_writable()
-        codec, found, seq = self._vector_place(index, id)
+        codec, found, seq = self.locate_vector(index, id)
         self.reads.points.add((codec.number, seq))
         places = await Generations(self).places(found)
         if vector is None and all(self.vector_at(place, seq) is None for place in places):
@@ -377,7 +379,8 @@ class EngineTransaction:
         _, _, raw = await self._existing(id, "set the vector of")
         await self._set_vector(index, codec, seq, vector, codec.decode(raw))
 
-    def _vector_place(self, index: VectorIndex, id: str) -> tuple[TableCodec, IndexCodec, int]:
+    def locate_vector(self, index: VectorIndex, id: str) -> tuple[TableCodec, IndexCodec, int]:
+        """The table, the index and the document's sequence number. Raises DefinitionError for another table's id."""
         codec, found = self.host.catalog.index(index)
         owner, seq = self.host.catalog.locate(id)
         if owner is not codec:
@@ -425,7 +428,7 @@ class EngineTransaction:
 
     def effects(self, ts: int, request: Request | None) -> Effects:
         """What the commit of this transaction stores, publishes and changes in memory."""
-        found = Effects(Batch(ts, request=request), Touched(), [])
+        found = Effects(Batch(ts, request=request), Touched(points=set(self.touched)), [])
         for write in self.pending.values():
             if write.raw is not None or write.before is not None:
                 found.add_document(write)

@@ -54,7 +54,8 @@ class VectorQuery:
 def checked(vector: object, dims: int, name: str, metric: Metric = "cosine") -> Vector:
     """`vector` as float32 of shape (dims,). Raises InvalidValue for another shape, NaN, infinities and all zeros."""
     try:
-        array = np.array(vector, dtype=np.float32)
+        with np.errstate(over="ignore"):  # what overflows becomes infinite and is refused as such
+            array = np.array(vector, dtype=np.float32)
     except (TypeError, ValueError, OverflowError) as error:
         raise InvalidValue(f"{name}: a vector is a sequence of {dims} numbers: {error}") from None
     if array.shape != (dims,):
