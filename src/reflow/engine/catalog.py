@@ -9,12 +9,8 @@ from typing import Any, cast
 
 import msgspec
 
-<<<<<<< src/reflow/engine/catalog.py
-from reflow.engine.documents import FIRST_GENERATION, IndexCodec, TableCodec, parse_for, target_name
-=======
 from reflow import values
-from reflow.engine.documents import FIRST_GENERATION, IndexCodec, TableCodec, VectorEntry, parse_for, target_name
->>>>>>> /work/main/src/reflow/engine/catalog.py
+from reflow.engine.documents import FIRST_GENERATION, IndexCodec, TableCodec, parse_for, target_name
 from reflow.engine.record_tables import INDEXES, RecordVectorsCodec, codec_type
 from reflow.engine.vector_files import Loader, shape_of
 from reflow.errors import DefinitionError, InvalidId, InvalidValue, NoVectorIndex, SchemaError
@@ -267,43 +263,6 @@ class Catalog:
         return [codec.decode(raw) async for page in rows for _, raw in page]
 
 
-<<<<<<< src/reflow/engine/catalog.py
-=======
-async def _load_place(
-    snapshot: Snapshot, codec: TableCodec, index: IndexCodec, place: Place, store: VectorStore, page: int
-) -> None:
-    """Loads dense vectors, with what their documents say of them."""
-    after = 0
-    described = bool(index.filters) or isinstance(index, RecordVectorsCodec)
-    while rows := await snapshot.vectors(*place, after=after, limit=page):
-        after = rows[-1][0]
-        documents: Sequence[bytes | None] = [None] * len(rows)
-        if described:
-            documents = await snapshot.get_many(codec.number, [seq for seq, _ in rows])
-        changes: list[VectorChange] = []
-        for (seq, raw), value in zip(rows, documents, strict=True):
-            vector = np.frombuffer(raw, dtype="<f4")
-            about = _PLAIN if value is None else index.entry(codec.decode(value))
-            changes.append(VectorChange(place, seq, vector, about.sparse, about.space, about.metadata))
-        store.apply(snapshot.ts, changes)
-
-
-async def _load_sparse(
-    snapshot: Snapshot, codec: TableCodec, index: IndexCodec, place: Place, store: VectorStore, page: int
-) -> None:
-    """Loads the records of a sparse index: all there is of them is in their documents."""
-    by_key, lower = codec.ranges[0].number, encode_part(place[1])
-    upper = lower + TOP
-    while rows := await snapshot.scan(codec.number, by_key, lower, upper, limit=page):
-        lower = rows[-1].key + b"\x00"
-        found = [(row.seq, index.entry(codec.decode(row.value))) for row in rows]
-        changes = [VectorChange(place, seq, None, about.sparse, about.space, about.metadata) for seq, about in found]
-        store.apply(snapshot.ts, changes)
-
-
-_PLAIN = VectorEntry(0, None, {})
-
-
 async def _stored_generations(storage: Storage, stored: Stored, limits: Limits) -> list[Generation]:
     """The generations that the storage has rows of, before any table is known."""
     spec = spec_of(Generation)
@@ -322,7 +281,6 @@ def _has_dims(row: Generation, stored: StoredIndex, index: VectorIndex) -> bool:
     return row.index == stored.number and row.state == "active" and row.model.dims == index.dims
 
 
->>>>>>> /work/main/src/reflow/engine/catalog.py
 async def pages(snapshot: Snapshot, table: int, size: int) -> AsyncGenerator[list[tuple[int, bytes]], None]:
     """The documents of a table as lists of (sequence number, bytes)."""
     lower = b""
