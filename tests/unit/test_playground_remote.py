@@ -354,6 +354,7 @@ def test_another_store_gets_all_vectors() -> None:
                 await play.backend.settled()
                 assert there.proxy.paths.total() == 0
                 search = await play.search("honey")
+                await play.backend.settled()
             async with playing_remotely(there.proxy.url, KEY, storage=storage) as play:
                 await adopt(play)
                 (row,) = await until_over(play)
