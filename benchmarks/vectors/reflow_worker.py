@@ -28,7 +28,7 @@ from reflow.search.metric import VectorQuery
 
 from .cases import Case, cases
 from .corpus import corpus
-from .data import DIMS, Dataset, dataset
+from .data import BLOCK, DIMS, Dataset, dataset
 from .measuring import Measured, anonymous_mb, measure_async
 from .worker import build, built, directory_of, replies_only, serve
 
@@ -138,7 +138,9 @@ async def answer(data: Dataset) -> None:
 def main() -> None:
     data = corpus() if sys.argv[1] == "corpus" else dataset(sys.argv[1])
     if sys.argv[2:] == ["build"]:
-        build(BUILT, data, lambda directory: uvloop.run(fill(directory, data)))
+        # What an earlier version of the code built says little; only a million rows take too long each time.
+        anew = len(data.vectors) <= BLOCK
+        build(BUILT, data, lambda directory: uvloop.run(fill(directory, data)), anew=anew)
     else:
         uvloop.run(answer(data))
 

@@ -73,21 +73,17 @@ AIMS = (
     Aim("acknowledged upserts lost", "upserts_lost", Sign.EXACTLY, 0),
 )
 
+LOADS = {
+    "bulk_store": "vector store alone, not durable",
+    "bulk_durable": "durable, vectors without document rows",
+    "bulk_documents": "durable, documents with vectors",
+    "bulk_records": "durable, records of a free-standing index",
+}
 OTHER_TABLES = (
     (
         "1,000 standing queries, commits of 100 new rows into 100,000",
         "standing",
         ("testing_cpu_ms", "commit_cpu_ms", "runs_per_commit", "changed_per_commit", "wrong"),
-    ),
-    *(
-        (f"Bulk load of 100,000, batches of 1,000: {title}", f"bulk_{way}", names)
-        for way, title in (
-            ("store", "vector store alone"),
-            ("durable", "durable, vectors without document rows"),
-            ("documents", "durable, with documents"),
-            ("records", "durable, records of a free-standing index"),
-        )
-        for names in [("rows_per_s", "rows_per_cpu_s", "memory_mb", "memory_rested_mb")]
     ),
     ("1,000 namespaces x 100 vectors", "tenants", ("fill_s", "memory_mb", "cpu_ms", "p50_ms", "recall")),
     (
@@ -185,6 +181,7 @@ def markdown(parts: dict[str, Part]) -> str:
     for data, title in DATA.items():
         texts += [_search_table(figures, data, title, k) for k in DEPTHS]
         texts.append(_engine_table(figures, data, title))
+    texts.append(_load_table(figures))
     texts += [_other_table(figures, *table) for table in OTHER_TABLES]
     return "\n\n".join(filter(None, texts)) + "\n"
 
@@ -202,15 +199,7 @@ def _aims(figures: Figures) -> str:
 def _search_table(figures: Figures, data: str, title: str, k: int) -> str:
     lines: list[str] = []
     for engine, name in ENGINES.items():
-        cells: list[str] = []
-        for case in CASES:
-            name = f"{data}_{engine}_{case}_{k}"
-            cells.append(
-                f"{_shown(figures, f'{name}_cpu_ms')} ({_shown(figures, f'{name}_p50_ms')}) "
-                f"{figures[f'{name}_recall']:.4g}"
-                if f"{name}_recall" in figures
-                else ""
-            )
+        cells = [_cell(figures, f"{data}_{engine}_{case}_{k}") for case in CASES]
         if any(cells):
             lines.append(f"| {name} | {' | '.join(cells)} |")
     if not lines:
@@ -218,6 +207,13 @@ def _search_table(figures: Figures, data: str, title: str, k: int) -> str:
     head = f"| | {' | '.join(CASES.values())} |"
     rule = "|---" * (len(CASES) + 1) + "|"
     return "\n".join([f"## {title}: {k} hits\n\nCPU ms (median ms) recall@{k}\n", head, rule, *lines])
+
+
+def _cell(figures: Figures, name: str) -> str:
+    if f"{name}_recall" not in figures:
+        return ""
+    cpu, median = (_plain(figures[f"{name}_{unit}"]) for unit in ("cpu_ms", "p50_ms"))
+    return f"{cpu} ({median}) {figures[f'{name}_recall']:.4g}"
 
 
 def _engine_table(figures: Figures, data: str, title: str) -> str:
@@ -231,6 +227,19 @@ def _engine_table(figures: Figures, data: str, title: str) -> str:
         return ""
     head = "| | build s | build CPU s | open and first search s | MB once open | candidates |"
     return "\n".join([f"## {title}: building and opening\n", head, "|---" * 6 + "|", *rows])
+
+
+def _load_table(figures: Figures) -> str:
+    units = ("rows_per_s", "rows_per_cpu_s", "memory_mb", "memory_rested_mb")
+    rows = [
+        f"| {title} | " + " | ".join(_shown(figures, f"{way}_{unit}") for unit in units) + " |"
+        for way, title in LOADS.items()
+        if f"{way}_rows_per_s" in figures
+    ]
+    if not rows:
+        return ""
+    head = "| | vectors/s | vectors per CPU s | MB right after | MB after a rest and a search |"
+    return "\n".join(["## Bulk load of 100,000, batches of 1,000\n", head, "|---" * 5 + "|", *rows])
 
 
 def _other_table(figures: Figures, title: str, prefix: str, names: Sequence[str]) -> str:

@@ -36,11 +36,12 @@ def directory_of(name: str, data: Dataset) -> Path:
     return CACHE / "built" / f"{name}-{data.folder.name}"
 
 
-def build(name: str, data: Dataset, make: Callable[[Path], object]) -> None:
-    """Makes an engine's index over the data in its directory unless it is there, and notes what that took."""
+def build(name: str, data: Dataset, make: Callable[[Path], object], *, anew: bool = False) -> None:
+    """Makes an engine's index over the data in its directory and notes what that took, unless it is there; with
+    `anew` in any case."""
     directory = directory_of(name, data)
     note = directory / "built.json"
-    if note.exists():
+    if note.exists() and not anew:
         return
     print(f"building {name} over {data.name}", file=sys.stderr, flush=True)
     shutil.rmtree(directory, ignore_errors=True)

@@ -104,6 +104,15 @@ def test_the_worst_case_counts() -> None:
     assert f"{LARGE}_reflow_least_recall" not in found, "what was not measured has no figure"
 
 
+def test_a_row_of_the_page_is_an_engine_and_a_cell_a_case(tmp_path: Path) -> None:
+    figures = {f"{SMALL}_chroma_{case}_10_{unit}": 2.5 for case in ("all", "half") for unit in ("cpu_ms", "p50_ms")}
+    figures |= {f"{SMALL}_chroma_{case}_10_recall": 0.875 for case in ("all", "half")}
+    keep(tmp_path, "search", figures)
+    page = (tmp_path / "results.md").read_text()
+    assert "| Chroma | 2.5 (2.5) 0.875 | 2.5 (2.5) 0.875 |  |  |  |  |" in page
+    assert "zvec" not in page, "what was not measured has no row"
+
+
 def test_a_part_measured_anew_replaces_itself_alone(tmp_path: Path) -> None:
     keep(tmp_path, "bulk", {"bulk_durable_rows_per_s": 10_000.0})
     keep(tmp_path, "standing", {"standing_testing_cpu_ms": 4.0})
