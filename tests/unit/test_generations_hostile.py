@@ -13,6 +13,8 @@ from reflow import Embedding, Generation, Model
 from reflow.engine.generations import Generations
 from reflow.errors import CallFailed, InvalidValue, SchemaError, StorageError
 from reflow.rag.reembed import model_of, reembed
+from reflow.search.metric import Place
+from reflow.search.vector import VectorStore
 from reflow.storage.memory import MemoryStorage
 from reflow.testing import FaultPlan, Simulation, VirtualClock, simulate
 from reflow.testing.embedder import HashingEmbedder
@@ -456,3 +458,25 @@ def test_generations_go_with_their_index() -> None:
             assert await sim.query("docs:search", embeddings=await embedded("note", "old")) == ALL
 
     arun(main())
+
+
+def test_the_file_of_a_generation_is_used_at_the_next_start(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: dict[int, int | None] = {}
+    open_file = VectorStore.open_file
+
+    def watched(store: VectorStore, place: Place) -> int | None:
+        opened[place[1]] = open_file(store, place)
+        return opened[place[1]]
+
+    async def main() -> None:
+        small = rf.App(modules=[notes], limits=rf.Limits(vector_file_bytes=100))
+        async with small.open(tmp_path) as backend:
+            await filled(backend, "old")
+            await backend.action(change_model, name="wide")
+        monkeypatch.setattr(VectorStore, "open_file", watched)
+        async with small.open(tmp_path) as backend:
+            assert await found(backend, "wide") == ALL
+
+    arun(main())
+    assert opened.keys() == {1, 2}
+    assert opened[2] is not None

@@ -234,12 +234,16 @@ class Catalog:
                 "or change the documents with the former version of the app first"
             ) from None
 
+    def shape(self, codec: TableCodec, index: IndexCodec) -> str:
+        """Stands for how the metadata of a vector index are made of documents; every place is created with it."""
+        return shape_of(index, fingerprint(codec.spec))
+
     async def load_vectors(self, snapshot: Snapshot, store: VectorStore) -> None:
         """Brings the stored vectors into memory."""
         for codec in self.tables.values():
             for index in codec.vectors:
                 for place, dims, metric in await self._places(snapshot, index):
-                    store.create(place, dims, metric, shape_of(index, fingerprint(codec.spec)))
+                    store.create(place, dims, metric, self.shape(codec, index))
                     await Loader(snapshot, store, codec, index, self._limits.load_page).load(place, dims)
 
     async def _places(self, snapshot: Snapshot, index: IndexCodec) -> list[tuple[Place, int, Metric]]:

@@ -194,7 +194,8 @@ class Generations:
         # A number is given out once while the engine runs, whatever becomes of this transaction: its place exists from
         # now on, with the dims of this model.
         number = max(found.generations) + 1
-        self._tx.host.vectors.create((found.number, number), model.dims, index.metric)
+        shape = self._tx.host.catalog.shape(codec, found)
+        self._tx.host.vectors.create((found.number, number), model.dims, index.metric, shape)
         found.generations = (*found.generations, number)
         return await self._insert(codec, found, index, number, model, "filling")
 

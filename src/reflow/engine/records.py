@@ -88,7 +88,9 @@ class Records:
             about=dict(about or {}),
         )
         # The number is a new one: where this transaction fails, nobody knows of this empty place.
-        self._tx.host.vectors.create((table.vectors[0].number, row.number), row.dims, row.metric)
+        index = table.vectors[0]
+        shape = self._tx.host.catalog.shape(table, index)
+        self._tx.host.vectors.create((index.number, row.number), row.dims, row.metric, shape)
         await add_row(self._tx, INDEXES, row)
         return _told(row)
 
