@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import uuid
 from collections.abc import AsyncGenerator, Iterator
@@ -827,8 +828,37 @@ def test_errors_of_the_server_itself() -> None:
 
 
 def test_an_overloaded_server_says_so(tmp_path_factory: pytest.TempPathFactory) -> None:
-    busy = rf.App(modules=[], environment=ENVIRONMENT, limits=rf.Limits(queued_mutations=0))
+    busy = rf.App(modules=[], environment=ENVIRONMENT, limits=rf.Limits(queued_mutations=1))
     with in_thread(busy, tmp_path_factory.mktemp("data")) as threaded:
-        response = httpx.post(f"{threaded.url}/indexes", json={"name": "x", "dimension": 2}, headers=HEADERS)
-        refused(response, 429, "limits.queued_mutations")
-        assert response.headers["retry-after"] == "1"
+        http = httpx.Client(base_url=threaded.url, headers=HEADERS)
+        place = make(http)
+        ended = asyncio.Event()
+
+        async def occupy(serving: Serving) -> list[asyncio.Task[None]]:
+            """One has the turn, another waits for it."""
+            engine, begun = serving.backend.engine, asyncio.Event()
+
+            async def stay(_: object) -> None:
+                begun.set()
+                await ended.wait()
+
+            tasks = [asyncio.create_task(engine.transact(stay))]
+            await begun.wait()
+            tasks.append(asyncio.create_task(engine.transact(stay)))
+            await asyncio.sleep(0)
+            return tasks
+
+        async def leave(_: Serving) -> None:
+            ended.set()
+            await asyncio.gather(*tasks)
+
+        tasks = threaded.call(occupy)
+        for response in (
+            http.post("/indexes", json={"name": "x", "dimension": 2}),
+            place.upsert({"id": "a", "values": [1, 1]}),
+        ):
+            refused(response, 429, "limits.queued_mutations")
+            assert response.headers["retry-after"] == "1"
+        threaded.call(leave)
+        assert place.upsert({"id": "a", "values": [1, 1]}).status_code == 200
+        http.close()
