@@ -32,11 +32,15 @@ _VECTORS = st.tuples(st.lists(_PART, min_size=DIMS, max_size=DIMS), _LENGTH).map
 )
 _METADATA = st.fixed_dictionaries({}, optional={"tag": st.sampled_from("abc"), "n": st.integers(0, 3)})
 _CHANGES = st.tuples(
-    st.sampled_from(PLACES), st.integers(1, 12), st.none() | _VECTORS, st.integers(0, 1), _METADATA
+    st.sampled_from([PLACES[0], PLACES[0], PLACES[0], PLACES[1]]),
+    st.integers(1, 40),
+    st.one_of(_VECTORS, _VECTORS, _VECTORS, st.none()),
+    st.sampled_from([0, 0, 0, 1]),
+    _METADATA,
 ).map(lambda parts: VectorChange(parts[0], parts[1], parts[2], space=parts[3], metadata=parts[4]))
-_GROUPS = st.lists(st.lists(_CHANGES, min_size=1, max_size=6), min_size=1, max_size=12)
+_GROUPS = st.lists(st.lists(_CHANGES, min_size=1, max_size=8), min_size=5, max_size=16)
 _QUERIES = st.lists(
-    st.tuples(st.integers(1, 4), _VECTORS, st.sampled_from(FILTERS), st.integers(0, 1)).map(
+    st.tuples(st.integers(1, 3), _VECTORS, st.sampled_from(FILTERS), st.sampled_from([0, 0, 1])).map(
         lambda parts: VectorQuery(parts[0], parts[1], filter=parts[2], space=parts[3])
     ),
     min_size=1,
@@ -72,7 +76,7 @@ class Harness:
         self.metric: Metric = metric
         self.standing: StandingSearches[int] = StandingSearches(most_hits)
         self.model: Model = {}
-        self.queries = [(PLACES[number % 2], query) for number, query in enumerate(queries)]
+        self.queries = [(PLACES[number % 3 // 2], query) for number, query in enumerate(queries)]
         self.shown: list[list[tuple[float, int]]] = [[] for _ in queries]
         self.woken: set[int] = set()
         for owner in range(len(queries)):
@@ -150,7 +154,7 @@ def test_rule_2_a_search_in_a_read_set_is_concerned_where_its_result_changes(
         for number, query in enumerate(queries):
             if not usable(metric, query.vector):
                 continue
-            place = PLACES[number % 2]
+            place = PLACES[number % 3 // 2]
             found = fresh(before, place, metric, query, query.limit)
             read = VectorRead(place, metric, query, 0, found, len(found) < query.limit)
             left = any((place, seq) in changes for _, seq in found)
@@ -161,7 +165,7 @@ def test_rule_2_a_search_in_a_read_set_is_concerned_where_its_result_changes(
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.sampled_from(METRICS), _QUERIES, _GROUPS, st.lists(st.integers(0, 3), min_size=12, max_size=12))
+@given(st.sampled_from(METRICS), _QUERIES, _GROUPS, st.lists(st.integers(0, 3), min_size=16, max_size=16))
 def test_rule_6_a_search_that_took_longer_than_a_commit_is_followed_too(
     metric: Metric, queries: Sequence[VectorQuery], groups: Sequence[Sequence[VectorChange]], delays: Sequence[int]
 ) -> None:
@@ -183,7 +187,7 @@ def test_rule_6_a_search_that_took_longer_than_a_commit_is_followed_too(
         states.append(dict(model))
         log.append(changes)
         for owner, query in enumerate(wanted):
-            place = PLACES[owner % 2]
+            place = PLACES[owner % 3 // 2]
             if owner not in valid:
                 then = max(0, number + 1 - delays[number])
                 found = fresh(states[then], place, metric, query, 2 * query.limit)

@@ -357,3 +357,26 @@ def test_rule_2_insert_unless_a_word_is_there_under_concurrency() -> None:
             assert [sum(outcomes[n::3]) for n in range(3)] == [1, 1, 1]
 
     arun(main())
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_rule_6_a_search_that_is_overtaken_by_commits_is_shown_as_it_is_at_last(seed: int) -> None:
+    """Over a storage that suspends at every await, hits are loaded while other commits are published."""
+
+    async def main() -> None:
+        async with simulate(app, interleave=True, seed=seed) as sim:
+            ids = [await sim.mutation(add, f"{n}", [10, n]) for n in range(9)]
+            client = Client(sim)
+            query = client.add(near)
+            await client.up_to_date()
+            for turn in range(6):
+                writes = [sim.mutation(move, id, [10, (7 * turn + 5 * place) % 11]) for place, id in enumerate(ids)]
+                await asyncio.gather(*writes[:: 1 + turn % 3])
+                for unused in set(writes) - set(writes[:: 1 + turn % 3]):
+                    unused.close()
+                await client.up_to_date()
+                await sim.quiet()
+                fresh = await sim.engine.query_at(near, near.arguments.encode((), {}), sim.engine.committer.published)
+                assert client.results[query].value == fresh.value
+
+    arun(main())

@@ -32,7 +32,10 @@ Ranked = tuple[float, int]
 
 Key = tuple[Place, int, bytes, Filter | None, int]
 
-_BLOCK = 1 << 20
+_BLOCK = 1 << 18
+"""Multiplications of one matrix product: libraries that share larger ones among threads spend more on that than on
+the product, which concerns the event loop."""
+
 _FIRST_CAPACITY = 16
 _INDEXED_TOKENS = 64
 
@@ -224,7 +227,7 @@ class _Group(Generic[O]):
 
     def candidates(self, columns: Units) -> Iterator[tuple[_Standing[O], NDArray[np.intp]]]:
         """The searches that rows may matter to, with the numbers of those rows. None is missed."""
-        step = max(1, _BLOCK // max(1, len(columns[1])))
+        step = max(1, _BLOCK // columns[0].size)
         for start in range(0, len(self.members), step):
             rows = slice(start, min(start + step, len(self.members)))
             products = self._units[rows] @ columns[0].T
