@@ -241,6 +241,8 @@ class Limits:
     """Size of an HTTP request's body."""
     pinecone_body_bytes: int = 2 << 20
     """Size of the body of a Pinecone client's request."""
+    pinecone_result_bytes: int = 4 << 20
+    """Size of the answer to a Pinecone client's query; pages of records have about as much at most."""
     texts_per_request: int = 96
     """Texts that one request of a Pinecone client has embedded."""
     queries_per_socket: int = 4096

@@ -157,3 +157,24 @@ def test_pages_that_are_not_built_are_missed_politely(tmp_path: Path) -> None:
     with TestClient(new_app(tmp_path / "data", pages=tmp_path / "nowhere")) as client:
         assert "not built" in client.get("/").text
         assert client.get("/other").status_code == 404
+
+
+@pytest.mark.parametrize("prefix", ["", "/inner/place"])
+def test_pinecones_api_works_where_an_app_is_mounted(tmp_path: Path, prefix: str) -> None:
+    """The host of an index is below the prefix, and there it answers."""
+    app = new_app(tmp_path, environment={"REFLOW_PINECONE_API_KEY": "key"})
+    with served(inside(app, prefix or "/"), "auto") as url, httpx.Client(headers={"api-key": "key"}) as client:
+        made = client.post(f"{url}{prefix}/indexes", json={"name": "x", "dimension": 2})
+        assert made.json()["host"] == f"{url}{prefix}/i/x"
+        body = {"vectors": [{"id": "a", "values": [1, 2]}], "namespace": "a/b"}
+        assert client.post(f"{made.json()['host']}/vectors/upsert", json=body).json() == {"upsertedCount": 1}
+        found = client.get(f"{made.json()['host']}/namespaces/a%2Fb").json()
+        assert (found["name"], found["record_count"]) == ("a/b", 1)
+
+
+def test_pinecones_api_waits_for_the_start(tmp_path: Path) -> None:
+    app = new_app(tmp_path, environment={"REFLOW_PINECONE_API_KEY": "key"})
+    with TestClient(inside(app, "/", lifespan=False)) as client:
+        response = client.get("/indexes", headers={"api-key": "key"})
+        assert response.status_code == 503
+        assert response.json()["code"] == "NotStarted"

@@ -103,7 +103,7 @@ def test_the_host_is_what_the_client_has_called_the_server(http: httpx.Client, p
         refused(http.get(f"/indexes/{place.name}", headers={"host": host}), 400, "Host")
 
 
-def test_the_host_can_be_set_and_a_mounted_app_has_its_prefix(tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_the_host_can_be_set(tmp_path_factory: pytest.TempPathFactory) -> None:
     environment = {**ENVIRONMENT, "REFLOW_PINECONE_URL": "https://vectors.example.com/pinecone/"}
     with in_thread(rf.App(modules=[], environment=environment), tmp_path_factory.mktemp("data")) as threaded:
         http = httpx.Client(base_url=threaded.url, headers=HEADERS)
@@ -436,6 +436,37 @@ def test_filters_that_are_refused_everywhere(place: Place, filter: dict[str, Any
     refused(place.post("vectors/update", {"filter": filter, "setMetadata": {"b": 1}}), 400)
     refused(place.post("vectors/fetch_by_metadata", {"filter": filter}), 400)
     assert place.get("vectors/fetch", ids="a").json()["vectors"]["a"]["metadata"] == {"a": 1}
+
+
+def test_a_result_has_a_bound(http: httpx.Client) -> None:
+    place = make(http, dimension=2000)
+    for batch in range(6):
+        vectors = [{"id": f"{batch}-{n:02}", "values": [n + 1.5] + [0] * 1999, "metadata": {"k": 1}} for n in range(90)]
+        assert place.upsert(*vectors).status_code == 200
+    query = {"topK": 540, "vector": [1] * 2000}
+    assert len(place.post("query", query).json()["matches"]) == 540
+    refused(place.post("query", {**query, "includeValues": True}), 400, "pinecone_result_bytes")
+    asked: dict[str, Any] = {"filter": {"k": 1}, "limit": 540}
+    sizes: list[int] = []
+    while True:
+        page = place.post("vectors/fetch_by_metadata", asked).json()
+        sizes.append(len(page["vectors"]))
+        if "pagination" not in page:
+            break
+        asked["paginationToken"] = page["pagination"]["next"]
+    assert sum(sizes) == 540
+    assert max(sizes) == 104
+
+
+def test_changes_by_a_filter_reach_any_number_of_records(place: Place) -> None:
+    for batch in range(3):
+        place.upsert(*({"id": f"{batch}-{n}", "values": [1, n], "metadata": {"k": n % 2}} for n in range(900)))
+    told = place.post("vectors/update", {"filter": {"k": 1}, "setMetadata": {"seen": True}}).json()
+    assert told == {"matchedRecords": 1350}
+    assert len(place.ids(topK=10_000, filter={"seen": True})) == 1350
+    assert place.post("vectors/delete", {"filter": {"k": 1}}).json() == {}
+    assert len(place.ids(topK=10_000)) == 1350
+    assert place.ids(filter={"seen": True}) == []
 
 
 def test_fetching(place: Place) -> None:

@@ -69,6 +69,8 @@ def announce(verb: str, url: str, target: str, app: App, data: Path | None) -> N
         "data": str(app.data if data is None else data),
         "stop": "Ctrl+C",
     }
+    if app.doors.pinecone is not None:
+        facts["pinecone"] = f'Pinecone(api_key="…", host="{app.doors.pinecone.url or url}")'
     banner(verb, url, facts)
 
 

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+from collections.abc import Iterable
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated
 
+import msgspec
 import typer
 
 from reflow.app import App, local_embedder
 from reflow.cli.output import UsageError, banner, note, show_logs
 from reflow.cli.process import run
 from reflow.cli.serve import Durability, Host, Port, until_stopped
+from reflow.engine.catalog import META_KEY, Stored
+from reflow.limits import Limits
 from reflow.server import serve as server
 from reflow.server.pinecone.app import PineconeSettings
 from reflow.server.pinecone.keys import SETTING, URL_SETTING, keys_in
+from reflow.storage.lock import DirectoryLock
+from reflow.storage.sqlite import SqliteStorage
+from reflow.storage.sqlite_file import FILE_NAME
 
 HELP = """The vector store, without an app."""
 
@@ -63,6 +71,7 @@ def serve(
             else "the API key is empty: give --api-key one, or leave it out"
         )
     app = App(modules=[], data=data)
+    asyncio.run(_check(data, app.limits))
     app.doors.pinecone = PineconeSettings(keys=keys, url=url, embedder=local_embedder)
 
     async def main() -> None:
@@ -78,6 +87,25 @@ def serve(
 
     run(main())
     note("stopped")
+
+
+async def _check(data: Path, limits: Limits) -> None:
+    """Raises UsageError for the directory of an app: without its functions, what it has scheduled would fail."""
+    if not (data / FILE_NAME).exists():
+        return
+    with DirectoryLock(data):
+        storage = SqliteStorage(data, limits=limits)
+        await storage.open()
+        try:
+            meta = (await storage.read_meta()).get(META_KEY)
+        finally:
+            await storage.close()
+    tables: Iterable[str] = () if meta is None else msgspec.json.decode(meta, type=Stored).tables
+    if foreign := sorted(name for name in tables if not name.startswith("_")):
+        raise UsageError(
+            f"{data} is the directory of an app (its tables: {', '.join(foreign[:3])}): serve that one, with {SETTING} "
+            "in the environment, or choose another directory with --data"
+        )
 
 
 def _is_loopback(host: str) -> bool:

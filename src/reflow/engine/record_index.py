@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 from reflow.engine import searches
 from reflow.engine.pagination import decode_cursor, encode_cursor
 from reflow.engine.record_names import (
+    count_namespaces,
     drop_namespace,
     empty_namespace,
     existing_index,
@@ -366,6 +367,11 @@ class RecordIndex:
         told = [self._info(index, row) for row in rows[:limit]]
         last = rows[limit - 1].name if len(rows) > limit else None
         return NamespacePage(namespaces=told, next=None if last is None else encode_cursor(mark, b"=" + last.encode()))
+
+    async def count_namespaces(self) -> int:
+        """How many namespaces there are."""
+        index, _ = await self._open()
+        return await count_namespaces(self._tx, index.number)
 
     async def describe_namespace(self, name: str) -> NamespaceInfo | None:
         """One namespace, None when there is none of that name."""

@@ -72,14 +72,18 @@ async def namespaces(
     return await tx.scan(request).take(count)
 
 
+async def count_namespaces(tx: EngineTransaction, index: int) -> int:
+    """How many namespaces an index has."""
+    return await tx.count(RangeRequest(table=NAMESPACES, index=NamespaceRow.by_name, equal={"index": index}))
+
+
 async def make_namespace(tx: EngineTransaction, index: VectorIndexRow, name: str) -> int:
     """The number of a namespace, which is made where it is missing. Raises LimitExceeded."""
     row = await find_namespace(tx, index.number, name)
     if row is not None:
         return row.number
     most = tx.host.limits.namespaces_per_index
-    request = RangeRequest(table=NAMESPACES, index=NamespaceRow.by_name, equal={"index": index.number})
-    if await tx.count(request) >= most:
+    if await count_namespaces(tx, index.number) >= most:
         raise LimitExceeded(f"vector index {index.name!r} has limits.namespaces_per_index = {most} namespaces already")
     number = new_number(tx)
     await add_row(tx, NAMESPACES, NamespaceRow(index=index.number, name=name, number=number))

@@ -118,8 +118,8 @@ class _Control:
     async def list_all(self, request: Request) -> Reply:
         """Every index, those of tables included."""
         async with self._engine.reading() as tx:
-            found = await Records(tx).list_indexes()
-        infos = sorted([*found, *self._indexes.tables.infos()], key=lambda info: info.name)
+            found = [*await Records(tx).list_indexes(), *await self._indexes.tables.infos(tx)]
+        infos = sorted(found, key=lambda info: info.name)
         return reply({"indexes": [index_model(info, request.base) for info in infos]})
 
     async def describe(self, request: Request) -> Reply:

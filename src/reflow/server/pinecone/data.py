@@ -25,6 +25,9 @@ from reflow.server.pinecone.shapes import (
 )
 from reflow.vectors import Index, Record
 
+_NUMBER_BYTES = 20
+"""Of one number of a vector, written down."""
+
 
 def data_routes(engine: Engine, indexes: Indexes) -> Routes:
     """What an index's host answers about vectors."""
@@ -85,7 +88,14 @@ class _Data:
                 include_metadata=body.include_metadata,
             )
         matches = [told_match(match) for match in result.matches]
-        return reply({"matches": matches, "namespace": body.namespace or "", "usage": usage()})
+        told = reply({"matches": matches, "namespace": body.namespace or "", "usage": usage()})
+        most = self._limits.pinecone_result_bytes
+        if len(told.body) > most:
+            raise invalid(
+                f"the result has {len(told.body)} bytes, more than limits.pinecone_result_bytes = {most}: ask for "
+                "fewer with topK, or without values and metadata"
+            )
+        return told
 
     async def fetch(self, request: Request) -> Reply:
         """Records by id."""
@@ -105,8 +115,14 @@ class _Data:
         if not 1 <= limit <= self._limits.records_per_page:
             raise invalid(f"limit must be between 1 and {self._limits.records_per_page}, got {limit}")
         async with self._indexes.reading(request.index) as index:
+            # Large vectors come on smaller pages.
+            dims = (await self._indexes.info(request.index)).dims or 1
+            fitting = max(1, self._limits.pinecone_result_bytes // (dims * _NUMBER_BYTES))
             page = await index.fetch_by_metadata(
-                body.filter, namespace=inner(body.namespace), limit=limit, pagination_token=body.pagination_token
+                body.filter,
+                namespace=inner(body.namespace),
+                limit=min(limit, fitting),
+                pagination_token=body.pagination_token,
             )
         answer = {"vectors": told_by_id(page.records), "namespace": body.namespace or "", "usage": usage()}
         return reply(_with_next(answer, page.next))
@@ -142,13 +158,10 @@ class _Data:
             raise invalid("An update by filter can set metadata only, neither values nor sparseValues")
         if metadata is None:
             raise invalid("An update by filter needs setMetadata")
-
-        async def work(index: Index) -> int:
-            return await index.update_by_filter(
-                filter, set_metadata=metadata, namespace=inner(body.namespace), dry_run=bool(body.dry_run)
-            )
-
-        return reply({"matchedRecords": await self._indexes.write(name, work)})
+        matched = await self._indexes.in_batches(name).update_by_filter(
+            filter, set_metadata=metadata, namespace=inner(body.namespace), dry_run=bool(body.dry_run)
+        )
+        return reply({"matchedRecords": matched})
 
     async def delete(self, request: Request) -> Reply:
         """Removes records by id, by a filter, or all of a namespace."""
@@ -164,10 +177,15 @@ class _Data:
         elif filter is None and not delete_all:
             raise invalid("Provide one of ids, deleteAll and filter: which records are to be deleted?")
 
+        if filter is not None:
+            index = self._indexes.in_batches(request.index)
+            await _require(index, namespace)
+            await index.delete(filter=filter, namespace=namespace)
+            return EMPTY
+
         async def work(index: Index) -> None:
-            if await index.describe_namespace(namespace) is None:
-                raise not_found("Namespace not found")
-            await index.delete(ids, filter=filter, delete_all=delete_all, namespace=namespace)
+            await _require(index, namespace)
+            await index.delete(ids, delete_all=delete_all, namespace=namespace)
 
         await self._indexes.write(request.index, work)
         return EMPTY
@@ -207,6 +225,12 @@ class _Data:
         most = self._limits.records_per_upsert
         if not 1 <= len(ids) <= most:
             raise invalid(f"Provide between 1 and {most} ids, got {len(ids)}")
+
+
+async def _require(index: Index, namespace: str) -> None:
+    """Raises Refused where there is no such namespace."""
+    if await index.describe_namespace(namespace) is None:
+        raise not_found("Namespace not found")
 
 
 def _with_next(answer: dict[str, Any], token: str | None) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import TypeAlias, TypeVar
 
 from reflow.engine.engine import Engine
 from reflow.engine.record_index import RecordIndex
+from reflow.engine.record_store import StoredIndex
 from reflow.engine.record_upserts import Upserts
 from reflow.engine.records import Records
 from reflow.server.pinecone.errors import Refused, not_found
@@ -32,7 +33,7 @@ class Indexes:
     async def reading(self, name: str) -> AsyncGenerator[Readable, None]:
         """An index as it is now. Nobody is told when it changes, so that the graph may answer. Raises Refused."""
         async with self._engine.reading() as tx:
-            yield self.tables.index(tx, name) or RecordIndex(tx, name, approximate=True)
+            yield await self.tables.index(tx, name) or RecordIndex(tx, name, approximate=True)
 
     async def write(self, name: str, work: Callable[[Index], Awaitable[T]]) -> T:
         """Runs `work` in a transaction of its own; returns once it is durable. Raises Refused."""
@@ -44,6 +45,11 @@ class Indexes:
         self.tables.refuse_change(name)
         return await self._upserts.upsert(name, records, namespace)
 
+    def in_batches(self, name: str) -> StoredIndex:
+        """An index for changes that concern any number of records. Raises Refused."""
+        self.tables.refuse_change(name)
+        return StoredIndex(self._engine, name)
+
     async def delete(self, name: str) -> None:
         """Removes an index with all its records. Raises Refused."""
         self.tables.refuse_change(name)
@@ -52,10 +58,8 @@ class Indexes:
 
     async def info(self, name: str) -> IndexInfo:
         """What is known of an index. Raises Refused."""
-        found = self.tables.info(name)
-        if found is None:
-            async with self._engine.reading() as tx:
-                found = await Records(tx).describe_index(name)
+        async with self._engine.reading() as tx:
+            found = await self.tables.info(tx, name) or await Records(tx).describe_index(name)
         if found is None:
             raise missing_index(name)
         return found

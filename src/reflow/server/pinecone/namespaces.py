@@ -56,7 +56,7 @@ class _Namespaces:
                 limit=fields.limit(self._limits.ids_per_page),
                 pagination_token=fields.text("paginationToken", "pagination_token"),
             )
-            total = len((await index.stats()).namespaces)
+            total = await index.count_namespaces()
         answer: dict[str, Any] = {
             "namespaces": [_told(found, request.version) for found in page.namespaces],
             "total_count": total,
@@ -103,7 +103,7 @@ class _Namespaces:
     async def no_imports(self, request: Request) -> Reply:
         """The bulk imports: none."""
         async with self._indexes.reading(request.index) as index:
-            await index.stats()
+            await index.count_namespaces()  # there must be such an index
         return reply({"data": []})
 
 

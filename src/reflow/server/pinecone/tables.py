@@ -11,12 +11,13 @@ import msgspec
 
 from reflow.engine.documents import IndexCodec, TableCodec
 from reflow.engine.engine import Engine
+from reflow.engine.generations import Generations
 from reflow.engine.searches import best_vectors
 from reflow.engine.transaction import EngineTransaction
 from reflow.errors import InvalidId, InvalidValue
 from reflow.schema import ID_FIELD, VectorIndex
 from reflow.search import filters
-from reflow.search.metric import VectorQuery
+from reflow.search.metric import Metric, Place, Vector, VectorQuery, checked
 from reflow.server.pinecone.errors import Refused
 from reflow.storage.base import sequence_key
 from reflow.vectors import (
@@ -54,15 +55,16 @@ class TableIndexes:
         """Whether a table has the name."""
         return name in self._found
 
-    def info(self, name: str) -> IndexInfo | None:
+    async def info(self, tx: EngineTransaction, name: str) -> IndexInfo | None:
         """What is known of an index; None for a name of no table."""
         found = self._found.get(name)
         if found is None:
             return None
         index = cast(VectorIndex, found[1].index)
+        _, model = await Generations(tx).active(index)
         return IndexInfo(
             name=name,
-            dims=index.dims,
+            dims=model.dims,
             metric=index.metric,
             deletion_protection=True,
             tags={"table": found[0].name[:120]},
@@ -70,9 +72,9 @@ class TableIndexes:
             created=0.0,
         )
 
-    def infos(self) -> Iterable[IndexInfo]:
+    async def infos(self, tx: EngineTransaction) -> Iterable[IndexInfo]:
         """What is known of all."""
-        return [info for name in self._found if (info := self.info(name)) is not None]
+        return [info for name in self._found if (info := await self.info(tx, name)) is not None]
 
     def refuse_change(self, name: str) -> None:
         """Raises Refused for a name of a table."""
@@ -85,21 +87,29 @@ class TableIndexes:
                 "changes with that table's documents",
             )
 
-    def index(self, tx: EngineTransaction, name: str) -> TableIndex | None:
+    async def index(self, tx: EngineTransaction, name: str) -> TableIndex | None:
         """An index in a transaction; None for a name of no table."""
         found = self._found.get(name)
-        return None if found is None else TableIndex(tx, *found)
+        if found is None:
+            return None
+        place, model = await Generations(tx).active(cast(VectorIndex, found[1].index))
+        return TableIndex(tx, *found, place, model.dims)
 
 
 class TableIndex:
-    """Reads a table's vector index. Everything is in the default namespace; a record is a document with a vector, its
-    metadata those of the document's fields that Pinecone has types for."""
+    """Reads the generation in use of a table's vector index: Pinecone's API has no word for another.
 
-    def __init__(self, tx: EngineTransaction, codec: TableCodec, index: IndexCodec) -> None:
+    Everything is in the default namespace; a record is a document with a vector, its metadata those of the document's
+    fields that Pinecone has types for.
+    """
+
+    def __init__(self, tx: EngineTransaction, codec: TableCodec, index: IndexCodec, place: Place, dims: int) -> None:
         self._tx = tx
         self._codec = codec
         self._index = index
-        self._place = index.place(None)
+        self._metric: Metric = cast(VectorIndex, index.index).metric
+        self._place = place
+        self._dims = dims
 
     async def query(
         self,
@@ -126,7 +136,7 @@ class TableIndex:
             raise InvalidValue("a query needs a vector or an id")
         if vector is None or namespace:
             return QueryResult(matches=[], namespace=namespace)
-        query = VectorQuery(top_k, self._index.checked(vector, None), filter=wanted)
+        query = VectorQuery(top_k, self._checked(vector), filter=wanted)
         ranked = await best_vectors(self._tx, self._codec, self._index, self._place, query)
         raws = await self._tx.wait(self._tx.snapshot.get_many(self._codec.number, [seq for _, seq in ranked]))
         matches = [
@@ -182,9 +192,8 @@ class TableIndex:
 
     async def stats(self) -> IndexStats:
         """Numbers of the index."""
-        index = cast(VectorIndex, self._index.index)
         count = self._count()
-        return IndexStats(dims=index.dims, metric=index.metric, records=count, namespaces={"": count})
+        return IndexStats(dims=self._dims, metric=self._metric, records=count, namespaces={"": count})
 
     async def list_namespaces(
         self, *, prefix: str = "", limit: int = 100, pagination_token: str | None = None
@@ -192,6 +201,10 @@ class TableIndex:
         """The default namespace."""
         own = [] if prefix else [NamespaceInfo(name="", records=self._count())]
         return NamespacePage(namespaces=own, next=None)
+
+    async def count_namespaces(self) -> int:
+        """How many namespaces there are."""
+        return 1
 
     async def describe_namespace(self, name: str) -> NamespaceInfo | None:
         """The default namespace; there is no other."""
@@ -219,6 +232,9 @@ class TableIndex:
     def _filter(self, filter: Mapping[str, Any] | None) -> filters.Filter | None:
         return None if filter is None else filters.parse(filter, fields=self._index.filters)
 
+    def _checked(self, vector: object) -> Vector:
+        return checked(vector, self._dims, repr(self._index.index), self._metric)
+
     def _seq(self, id: str) -> int | None:
         """The sequence number of an id of this table."""
         try:
@@ -240,7 +256,7 @@ class TableIndex:
 
     def _shown_score(self, score: float) -> float:
         """Higher is better inside; clients get a Euclidean distance, squared."""
-        return -score if cast(VectorIndex, self._index.index).metric == "euclidean" else score
+        return -score if self._metric == "euclidean" else score
 
 
 def _public_name(table: str, index: str) -> str:
