@@ -268,10 +268,11 @@ class RecordIndex:
         index, shape = await self._open()
         _check_number("top_k", top_k, self._tx.host.limits.records_per_query, "limits.records_per_query")
         asked = _asked(shape, vector, id, sparse_vector, None if filter is None else parse(filter), top_k)
+        key = None if id is None else checked_id(id)
         name = checked_namespace(namespace)
         space = await self._space(index, name)
-        if space is not None and id is not None:
-            asked = await self._of_record(space, checked_id(id), asked)
+        if space is not None and key is not None:
+            asked = await self._of_record(space, key, asked)
         if space is None or asked is None:
             return QueryResult(matches=[], namespace=name)
         asked = VectorQuery(asked.limit, asked.vector, asked.sparse, asked.filter, space.number)
