@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import reflow as rf
 from reflow.errors import (
     InvalidFilter,
     InvalidValue,
@@ -466,6 +467,25 @@ def test_an_index_that_was_made_anew_is_found_again() -> None:
     arun(main())
 
 
+def test_an_index_stays_in_use_while_the_control_plane_is_down() -> None:
+    async def main() -> None:
+        async with cloud(Limits(remote_attempts=2)) as at:
+            await at.index.upsert(ROWS)
+            at.proxy.next("lost", "lost")  # out of reach: the index may be somewhere else now
+            with pytest.raises(VectorStoreUnavailable):
+                await at.index.query(vector=[1, 0, 0])
+            at.proxy.next("down", "down")  # who knows where is not there
+            assert len((await at.index.query(vector=[1, 0, 0])).matches) == 3
+            assert (at.proxy.paths["memories"], at.proxy.paths["query"]) == (3, 3)
+            at.proxy.next("down", "down")
+            with pytest.raises(VectorStoreUnavailable):
+                await at.index.query(vector=[1, 0, 0])
+            await at.index.query(vector=[1, 0, 0])
+            assert at.proxy.paths["memories"] == 3, "who answers is there"
+
+    arun(main())
+
+
 def test_an_index_that_was_deleted_is_missed() -> None:
     async def main() -> None:
         async with cloud() as at:
@@ -527,6 +547,57 @@ def test_a_store_that_tells_no_positions_is_not_waited_for() -> None:
             await at.index.upsert(ROWS)
             await at.index.settled()
             assert at.naps.taken == []
+
+    arun(main())
+
+
+# In an application
+
+
+things = rf.Module("things")
+memories = rf.Vectors("memories", dims=3)
+
+
+@things.query
+async def recall(ctx: rf.QueryCtx) -> rf.QueryResult:
+    return await ctx.vectors.index(memories).query(vector=[1, 0, 0])
+
+
+@things.mutation
+async def learn(ctx: rf.MutationCtx) -> int:
+    return await ctx.vectors.index(memories).upsert([("a", [1, 0, 0])])
+
+
+@things.action
+async def ask(ctx: rf.ActionCtx, index: str | None = None) -> list[str]:
+    chosen = ctx.vectors.index(memories if index is None else index)
+    await chosen.upsert([("a", [1, 0, 0])])
+    return (await chosen.list()).ids
+
+
+def test_a_remote_store_is_used_from_actions() -> None:
+    async def main() -> None:
+        async with cloud() as at:
+            settings = {"REFLOW_VECTORS_URL": at.proxy.url, "PINECONE_API_KEY": KEY}
+            app = rf.App(modules=[things], environment=settings)
+            async with app.in_memory() as backend:
+                assert await backend.action(ask) == ["a"]
+                assert await backend.action(ask, index="memories") == ["a"]
+                with pytest.raises(rf.ReflowError, match="has no index 'dreams'"):
+                    await backend.action(ask, index="dreams")
+
+    arun(main())
+
+
+def test_queries_and_mutations_are_told_what_to_do_instead() -> None:
+    async def main() -> None:
+        settings = {"REFLOW_VECTORS_URL": "https://user:pw@store.example", "PINECONE_API_KEY": KEY}
+        async with rf.App(modules=[things], environment=settings).in_memory() as backend:
+            for call in (backend.query(recall), backend.mutation(learn)):
+                with pytest.raises(rf.ReflowError, match="used from actions only") as caught:
+                    await call
+                assert "unset REFLOW_VECTORS_URL" in str(caught.value)
+                assert "pw" not in str(caught.value)
 
     arun(main())
 

@@ -216,11 +216,11 @@ class TransactionRun:
 
     def vectors(self) -> Store:
         self.tx.check_open()
-        if url := self.engine.stores.url:
+        if self.engine.stores.url:
             raise PurityError(
-                f"{self.function.path} uses ctx.vectors, which is the remote store at {url} ({URL_SETTING}): that can "
-                f"be used from actions only. Schedule one with ctx.scheduler.run_after, or unset {URL_SETTING} to "
-                "have vectors in this database"
+                f"{self.function.path} uses ctx.vectors, which is a remote store ({URL_SETTING} is set): that can be "
+                f"used from actions only. Schedule one with ctx.scheduler.run_after, or unset {URL_SETTING} to have "
+                "vectors in this database"
             )
         return Records(self.tx)
 

@@ -35,6 +35,7 @@ class Passing(Exception):
     """A failure that may be gone at the next try.
 
     `retry_after` is when the store wants to be asked again, in seconds. After the last try `kind` is raised.
+    `unreachable` says that nobody answered.
     """
 
     def __init__(
@@ -43,10 +44,12 @@ class Passing(Exception):
         *,
         retry_after: float | None = None,
         kind: type[VectorStoreError] = VectorStoreUnavailable,
+        unreachable: bool = False,
     ) -> None:
         super().__init__(reason)
         self.retry_after = retry_after
         self.kind = kind
+        self.unreachable = unreachable
 
 
 class Attempts:

@@ -43,6 +43,8 @@ class Connection:
         self._client: AsyncIndex | None = None
         self._doubtful = False
         """The store may have moved the index, or removed it."""
+        self._unreachable = False
+        """Nobody answered the last request."""
 
     async def found(self) -> Found:
         """The index as the store described it. Raises NoVectorIndex, VectorStoreError."""
@@ -75,7 +77,7 @@ class Connection:
         try:
             return await outcome
         except VectorStoreUnavailable:
-            self._doubtful = True
+            self._doubtful = self._unreachable
             raise
         except (Missing, Exists) as error:
             if isinstance(error, expected):
@@ -94,6 +96,7 @@ class Connection:
             failure = sdk.translated(error, self.account, what)
         finally:
             POSITIONS.reset(token)
+        self._unreachable = isinstance(failure, Passing) and failure.unreachable
         if isinstance(failure, Missing):
             # What is missing: a namespace, or the index? One that was made anew is somewhere else.
             self._doubtful = True
@@ -107,9 +110,20 @@ class Connection:
             return self._client
         async with self._opening:
             if self._client is None or self._doubtful:
-                found = await self._control.find(self.wanted)
-                if self._client is None or self._found is None or found.host != self._found.host:
-                    await self.close()
-                    self._client = await sdk.data_plane(self.account, found.host, self._limits)
-                self._found, self._doubtful = found, False
+                await self._connect()
+            assert self._client is not None
             return self._client
+
+    async def _connect(self) -> None:
+        """Finds the index; where that can't be done now, what was found before may still do."""
+        try:
+            found = await self._control.find(self.wanted)
+        except VectorStoreUnavailable:
+            if self._client is None:
+                raise
+        else:
+            if self._client is None or self._found is None or found.host != self._found.host:
+                await self.close()
+                self._client = await sdk.data_plane(self.account, found.host, self._limits)
+            self._found = found
+        self._doubtful = False

@@ -108,7 +108,7 @@ def translated(error: Exception, account: Account, what: str) -> Exception:
     if isinstance(error, TimeoutError):
         return Passing(f"{origin} did not answer {what} in time (limits.remote_request_seconds)")
     if isinstance(error, pinecone.PineconeConnectionError):
-        return Passing(f"{origin} can't be reached for {what}: {account.told(error)}")
+        return Passing(f"{origin} can't be reached for {what}: {account.told(error)}", unreachable=True)
     if isinstance(error, pinecone.ApiError):
         return _answered(error, account, what)
     if isinstance(error, pinecone.PineconeError) and not isinstance(error, pinecone.ResponseParsingError):
