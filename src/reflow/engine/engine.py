@@ -150,8 +150,9 @@ class Engine:
         """Brings the files of vectors up to date. Without that they are, or are made anew, at the next start."""
         await self.vectors.close()
         try:
-            if await note_files(self.storage, self.vectors):
-                await self.storage.commit()
+            notes = await note_files(self.storage, self.vectors)
+            await self.storage.commit()
+            self.vectors.noted(notes)
         except StorageError as error:
             await self.storage.rollback()
             LOG.warning("files of vectors could not be noted: %s", error)

@@ -36,7 +36,7 @@ class Fold:
 
     def __init__(self, segments: Sequence[Segment], horizon: int, target: Target | None) -> None:
         """Rows that ended at or before `horizon` are left out. Without a target the base is in memory."""
-        self.segments = tuple(segments)
+        self.segments: tuple[Segment, ...] = tuple(segments)
         self.target = target
         self.name: str | None = None
         """The name of the file that was written."""
@@ -64,6 +64,12 @@ class Fold:
             return None
         self._base.set_ends(np.concatenate([part.arrays.died[: part.size] for part in self.segments])[self._order])
         return self._base
+
+    def release(self) -> None:
+        """Lets go of the segments, in a thread: to give back much memory takes a while."""
+        held = list(self.segments)
+        self.segments = ()
+        threading.Thread(target=held.clear, name="reflow-release", daemon=True).start()
 
     def _run(self) -> None:
         try:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import cast
 
 import numpy as np
@@ -46,6 +47,9 @@ _GATHER_BYTES = 1 << 20
 _GATHER_SHARE = 8
 """Where less than one row in so many passes, the rows are gathered and not scanned in place."""
 _EXACT_BYTES = 1 << 20
+_FIRST_ROWS = 512
+_FIRST_SHARE = 4
+"""The first block has so many rows, and so many more per row that is looked for."""
 _FEW_ROWS = 32
 """So few rows are compared at once, without their codes."""
 
@@ -204,7 +208,7 @@ def best(metric: Metric, query: Vector, parts: Sequence[Part], limit: int) -> li
     question = Question(metric, query)
     near = _Near(limit)
     for place, part in enumerate(parts):
-        for rows, dots, bounds, added in _blocks(part, question.codes):
+        for rows, dots, bounds, added in _blocks(part, question.codes, _FIRST_ROWS + _FIRST_SHARE * limit):
             upper, lower = question.bounds(dots, bounds, added)
             passing = upper >= near.floor
             if isinstance(rows, slice):
@@ -223,8 +227,11 @@ def best(metric: Metric, query: Vector, parts: Sequence[Part], limit: int) -> li
 _Block = tuple["slice | NDArray[np.intp]", NDArray[np.float64], Bounds, "NDArray[np.float64] | None"]
 
 
-def _blocks(part: Part, query: Codes) -> Iterator[_Block]:
-    """The products of the query's codes with those of the rows, a block at a time: in place, or gathered."""
+def _blocks(part: Part, query: Codes, first: int) -> Iterator[_Block]:
+    """The products of the query's codes with those of the rows, a block at a time: in place, or gathered.
+
+    The first block is a small one: what it finds keeps most rows of the others out.
+    """
     size, dims = part.codes.shape
     count = part.count
     if count == 0:
@@ -240,8 +247,8 @@ def _blocks(part: Part, query: Codes) -> Iterator[_Block]:
             yield rows, _dots(query, codes), part.bounds[:, rows], added
         return
     step = min(_BLOCK_ROWS, max(_FEW_ROWS, _BLOCK_BYTES // dims))
-    for start in range(0, size, step):
-        rows = slice(start, min(start + step, size))
+    for start, end in pairwise((0, *range(min(first, step), size, step), size)):
+        rows = slice(start, end)
         if part.wanted is not None and not part.wanted[rows].any():
             continue
         added = None if part.added is None else part.added[rows]

@@ -6,8 +6,10 @@ namespace is a slice of it and a document is found by binary search. A row is kn
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,12 +21,24 @@ from reflow.search.postings import Postings
 from reflow.search.scan import Bounds, Codes, Part, Wanted, bounds_kept, coded
 from reflow.search.sparse import Sparse
 
+Kind = TypeVar("Kind", bound=np.generic)
+
 FOREVER = int(np.iinfo(np.int64).max)
 """The end of what is still there."""
 
 _FIRST_CAPACITY = 64
+_MAPPED_BYTES = 1 << 20
 _PICK_SHARE = 4
 """Where a namespace has less than one in so many rows, they are judged by number and not with all others."""
+
+
+def _room(shape: tuple[int, int], kind: type[Kind]) -> NDArray[Kind]:
+    """An array for rows to come. Large ones are memory that goes back to the system when nobody uses it any more, and
+    is taken only as it is written."""
+    size = shape[0] * shape[1] * np.dtype(kind).itemsize
+    if size < _MAPPED_BYTES:
+        return np.empty(shape, dtype=kind)
+    return np.frombuffer(mmap.mmap(-1, size), dtype=kind).reshape(shape)
 
 
 @dataclass(slots=True)
@@ -43,8 +57,8 @@ class Arrays:
     def empty(cls, capacity: int, dims: int, metric: Metric) -> Arrays:
         """Room for so many rows."""
         return cls(
-            np.empty((capacity, dims), dtype=np.float32),
-            np.empty((capacity, dims), dtype=np.int8),
+            _room((capacity, dims), np.float32),
+            _room((capacity, dims), np.int8),
             np.empty((bounds_kept(metric), capacity)),
             *(np.empty(capacity, dtype=np.int64) for _ in range(4)),
         )

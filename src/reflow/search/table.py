@@ -291,6 +291,7 @@ class VectorTable:
             if fold.target is not None and fold.target.header.ts >= 0 and fold.name is not None:
                 self.file = BaseFile(fold.name, fold.target.header.ts)
             self._older = [tail for tail in self._older if tail not in fold.segments]
+        fold.release()
 
     # Reading
 
