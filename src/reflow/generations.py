@@ -132,6 +132,7 @@ class Generations:
 
     async def start(self, index: VectorIndex, model: Model) -> Generation:
         """Begins to fill a generation for another model, of any dims; gives the one of that model if there is one.
+        In an index without vectors the new one is active at once.
 
         From now on a document's vector is wanted for each model; one that is not given is what the generation lacks.
         """

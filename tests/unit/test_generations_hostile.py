@@ -15,6 +15,7 @@ from reflow.errors import CallFailed, InvalidValue, SchemaError, StorageError
 from reflow.rag.reembed import model_of, reembed
 from reflow.search.metric import Place
 from reflow.search.vector import VectorStore
+from reflow.server.pinecone.tables import TableIndexes
 from reflow.storage.memory import MemoryStorage
 from reflow.testing import FaultPlan, Simulation, VirtualClock, simulate
 from reflow.testing.embedder import HashingEmbedder
@@ -62,13 +63,18 @@ async def add(ctx: rf.MutationCtx, text: str, embeddings: list[Embedding], weigh
 
 
 @notes.mutation
-async def add_other(ctx: rf.MutationCtx, text: str, embeddings: list[Embedding]) -> rf.Id[Other]:
-    return await ctx.db.insert(Other(text=text), vectors={Other.meaning: embeddings})
+async def add_bare(ctx: rf.MutationCtx, text: str) -> rf.Id[Note]:
+    return await ctx.db.insert(Note(text=text), vectors={Note.meaning: [1.0] * 16})
 
 
 @notes.mutation
-async def touch(ctx: rf.MutationCtx, id: rf.Id[Note]) -> None:
-    await ctx.db.patch(id, room="b")
+async def drop(ctx: rf.MutationCtx, id: rf.Id[Note]) -> None:
+    await ctx.db.delete(id)
+
+
+@notes.mutation
+async def add_other(ctx: rf.MutationCtx, text: str, embeddings: list[Embedding]) -> rf.Id[Other]:
+    return await ctx.db.insert(Other(text=text), vectors={Other.meaning: embeddings})
 
 
 @notes.query
@@ -302,7 +308,9 @@ async def test_there_are_so_many_generations_and_no_more(sim: Simulation) -> Non
 
 @simulated(app)
 async def test_a_generation_without_a_name_gets_one_while_another_fills(sim: Simulation) -> None:
+    id = await sim.mutation(add_bare, text="bare")
     await sim.action(start, model=model_of(WIDE))
+    await sim.mutation(drop, id=id)
     assert [row[:3] for row in await sim.query(rows)] == [[1, "", "active"], [2, "wide", "filling"]]
     with pytest.raises(CallFailed, match="holds vectors of 16 numbers"):
         await sim.action(adopt, model=Model(embedder="x", dims=8))
@@ -480,3 +488,67 @@ def test_the_file_of_a_generation_is_used_at_the_next_start(tmp_path: Any, monke
     arun(main())
     assert opened.keys() == {1, 2}
     assert opened[2] is not None
+
+
+@simulated(app)
+async def test_pinecones_clients_see_the_generation_in_use(sim: Simulation) -> None:
+    await filled(sim, "old")
+    await sim.action(change_model, "wide")
+    tables = TableIndexes(sim.engine)
+    (wide,) = await embedded("note 3", "wide")
+    (late,) = await embedded("late", "wide")
+    await sim.mutation(add, text="late", embeddings=[late])
+    for vacuums in (False, True):
+        if vacuums:
+            await sim.action(vacuum, 1)
+        async with sim.engine.reading() as tx:
+            info = await tables.info(tx, "notes-meaning")
+            index = await tables.index(tx, "notes-meaning")
+            assert info is not None
+            assert index is not None
+            assert (info.dims, (await index.stats()).records) == (32, 9)
+            found = await index.query(vector=wide.array, include_metadata=True)
+            assert found.matches[0].metadata["text"] == "note 3"
+            assert len(found.matches) == 9
+            with pytest.raises(InvalidValue, match="takes vectors of 32 numbers"):
+                await index.query(vector=[1.0] * 16)
+
+
+@pytest.mark.parametrize("name", ["old", "wide"])
+def test_an_index_without_vectors_answers_and_takes_on_a_model_at_once(name: str) -> None:
+    async def main() -> None:
+        async with simulate(app) as sim:
+            assert await found(sim, "old", "wide") == []
+            with pytest.raises(CallFailed, match="without a name"):
+                await found(sim, "wide")
+            number = await sim.action(start, model=model_of(MODELS[name]))
+            assert [row[:3] for row in await sim.query(rows)] == [[number, name, "active"]]
+            assert await found(sim, name) == []
+            await filled(sim, name)
+            assert await found(sim, name) == ALL
+
+    arun(main())
+
+
+def test_a_live_search_of_an_empty_index_follows_its_first_vector() -> None:
+    async def main() -> None:
+        async with app.in_memory() as backend:
+            seen: list[list[str]] = []
+
+            async def follow(given: list[Embedding]) -> None:
+                async for value in backend.watch(near, embeddings=given):
+                    seen.append(value)
+
+            task = asyncio.create_task(follow(await embedded("note 3", "old")))
+            while seen != [[]]:
+                await asyncio.sleep(0.001)
+            (other,) = await embedded("note 3", "new")
+            await backend.mutation(add, text="note 3", embeddings=await embedded("note 3", "old"))
+            async with asyncio.timeout(10):
+                while seen[-1] != ["note 3"]:
+                    await asyncio.sleep(0.001)
+            with pytest.raises(CallFailed, match="was searched with a vector of new"):
+                await backend.query(near, embeddings=[other])
+            task.cancel()
+
+    arun(main())

@@ -18,7 +18,7 @@ from reflow.ids import parse_id
 from reflow.keys import MISSING, encode_part
 from reflow.limits import Limits
 from reflow.schema import CREATED_FIELD, ID_FIELD, IdOf, Index, TableSpec, TextIndex, VectorIndex, measured_field
-from reflow.search.metric import Place, Vector, checked
+from reflow.search.metric import Place
 from reflow.search.sparse import Sparse
 from reflow.search.standing_text import TextEntry
 from reflow.storage.base import sequence_key
@@ -118,13 +118,6 @@ class IndexCodec:
     def sparse(self, document: Any) -> Sparse | None:
         """The sparse vector that a document holds."""
         return None
-
-    def checked(self, vector: Any, document: Any) -> Vector:
-        """A dense vector as it may be kept for a document. Raises InvalidValue."""
-        index = self.index
-        if not isinstance(index, VectorIndex):
-            raise InvalidValue(f"{index!r} is no vector index")
-        return checked(vector, index.dims, repr(index), index.metric)
 
     def entry(self, document: Any) -> VectorEntry:
         """What the index keeps of a document."""

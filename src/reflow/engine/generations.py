@@ -97,11 +97,15 @@ class Generations:
     async def chosen(self, index: VectorIndex, embedded: Embedded) -> tuple[Place, Vector]:
         """Where a search looks and with which of its vectors: the active generation, else one that is still complete.
 
-        Raises GenerationMismatch when no complete generation is of a given model.
+        An index that never had vectors answers every model. Raises GenerationMismatch when no complete generation is
+        of a given one.
         """
         _, found = self._codecs(index)
         rows = await self._rows(found)
         given = _each(embedded)
+        first = given[0]
+        if not rows and isinstance(first, Embedding) and first.model.dims == index.dims and self._is_empty(found):
+            return (found.number, FIRST_GENERATION), _numbers(index, first, first.model)
         complete = sorted((row for row in rows if row.state in ("active", "retired")), key=lambda row: row.state)
         models = [(row.number, row.model) for row in complete] or [(FIRST_GENERATION, unnamed(index.dims))]
         for number, model in models:
@@ -121,7 +125,7 @@ class Generations:
         rows = [row for row in await self._rows(found) if row.state != "vacuuming"]
         given = _each(embedded)
         if not rows and isinstance(given[0], Embedding):
-            if not self._is_empty((found.number, FIRST_GENERATION)):
+            if not self._is_empty(found):
                 raise GenerationMismatch(_mismatch(index, given, [unnamed(index.dims)], "given"))
             rows = [await self.adopt(index, given[0].model)]
         if not rows:
@@ -136,8 +140,10 @@ class Generations:
             raise GenerationMismatch(_mismatch(index, given, [row.model for row in rows], "given"))
         return placed
 
-    def _is_empty(self, place: Place) -> bool:
-        self._tx.reads.whole.add(place[0])
+    def _is_empty(self, found: IndexCodec) -> bool:
+        """Whether an index without rows has no vectors."""
+        place = (found.number, FIRST_GENERATION)
+        self._tx.reads.whole.add(found.number)
         if any(where == place for where, _ in self._tx.pending_vectors):
             return False
         return not self._tx.host.vectors.count(place, self._tx.snapshot.ts)
@@ -178,7 +184,10 @@ class Generations:
         return await self._row(index, nameless.number)
 
     async def start(self, index: VectorIndex, model: Model) -> Generation:
-        """Begins a generation for another model, to be filled; the one of that model when there is one already."""
+        """Begins a generation for another model, to be filled; the one of that model when there is one already.
+
+        An index without vectors has nothing to be filled with: the new generation is the active one at once.
+        """
         self._tx.check_writable()
         _check_model(model)
         codec, found = self._codecs(index)
@@ -189,7 +198,10 @@ class Generations:
         bound = self._tx.host.limits.generations
         if len(rows) >= bound:
             raise LimitExceeded(f"{index!r} has limits.generations = {bound} generations: vacuum one first")
-        if not rows:
+        first = not rows and self._is_empty(found)
+        if first and model.dims == index.dims:
+            return await self.adopt(index, model)
+        if not rows and not first:
             await self._insert(codec, found, index, FIRST_GENERATION, unnamed(index.dims), "active")
         # A number is given out once while the engine runs, whatever becomes of this transaction: its place exists from
         # now on, with the dims of this model.
@@ -197,7 +209,7 @@ class Generations:
         shape = self._tx.host.catalog.shape(codec, found)
         self._tx.host.vectors.create((found.number, number), model.dims, index.metric, shape)
         found.generations = (*found.generations, number)
-        return await self._insert(codec, found, index, number, model, "filling")
+        return await self._insert(codec, found, index, number, model, "active" if first else "filling")
 
     async def _insert(
         self,

@@ -22,7 +22,6 @@ from reflow.vectors import SparseValues
 
 if TYPE_CHECKING:
     from reflow.engine.transaction import EngineTransaction as Writing
-    from reflow.search.metric import Vector
 
 
 class RecordVectorsCodec(IndexCodec):
@@ -42,10 +41,6 @@ class RecordVectorsCodec(IndexCodec):
         if found is None:
             return None
         return Sparse(np.array(found.indices, dtype=np.uint32), np.array(found.values, dtype=np.float32))
-
-    def checked(self, vector: Vector, document: RecordRow) -> Vector:
-        """The vector, which was checked when the record was (`reflow.search.records`)."""
-        return vector
 
     def metadata(self, document: RecordRow) -> dict[str, Any]:
         """What filters can ask of it: all of its metadata."""
