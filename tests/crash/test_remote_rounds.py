@@ -33,6 +33,8 @@ from tests.support.servers import in_process
 
 ROUNDS = 200
 SEED = 20_251
+CALM_TRIES = 20
+"""On a busy machine the store may be slow although nobody disturbs it."""
 WORDS = "honey bee moon flower river stone cloud garden winter bread salt glass road letter music paper".split()
 
 # What keeps one waiting takes real time, so it is rarer than the rest.
@@ -44,7 +46,7 @@ WEATHERS: dict[str, dict[Fault, float]] = {
     "storm": evenly(0.55, QUICK) | evenly(0.04, SLOW),
     "outage": {"down": 0.6, "lost": 0.3, "busy": 0.1},
 }
-LIMITS = rf.Limits(remote_request_seconds=0.1, remote_attempts=3)
+LIMITS = rf.Limits(remote_request_seconds=0.2, remote_attempts=3)
 
 probe = rf.Module("probe")
 
@@ -212,7 +214,11 @@ def test_every_source_ends_saved_or_failed_and_the_store_holds_what_the_document
             if source["state"] == "failed" and random.random() < 0.7:
                 await at.play("sources:retry", id=source["_id"])
         await at.quiet()
-        assert await reconcile(at) is not None
+        for _ in range(CALM_TRIES):
+            if await reconcile(at):
+                break
+        else:
+            raise AssertionError(f"the store can't be reconciled in calm weather: seed {SEED}, round {number}")
         await at.quiet()
         await check_states(at, number)
         await check_vectors(at, number)
