@@ -133,6 +133,8 @@ class Limits:
     """`limit` of a page of records where none is given."""
     ids_per_page: int = 100
     """Largest `limit` of a page of ids or namespaces."""
+    cached_rows: int = 1024
+    """Descriptions of indexes and namespaces that the process remembers. Of the process."""
     records_per_turn: int = 250
     """Records that are read or written before the event loop gets a turn."""
 

@@ -118,12 +118,15 @@ class RecordIndex:
 
     async def upsert(self, vectors: Iterable[RecordLike], *, namespace: str = "") -> int:
         """Stores records, all of them or none. Raises InvalidValue, also for an id that is given twice."""
-        return await self.store(await self.prepared(vectors), namespace=namespace)
+        index, shape = await self._open(writing=True)
+        return await self._store(index, await self._checked(index, shape, list(vectors)), namespace)
 
     async def prepared(self, vectors: Iterable[RecordLike]) -> Prepared:
-        """Records checked against this index, for `store`; that may be in a later transaction."""
+        """Records checked against this index, for `store` in a later transaction."""
         index, shape = await self._open()
-        given = list(vectors)
+        return await self._checked(index, shape, list(vectors))
+
+    async def _checked(self, index: VectorIndexRow, shape: Shape, given: list[RecordLike]) -> Prepared:
         entries: list[Entry] = []
         seen: set[str] = set()
         turn = self._tx.host.limits.records_per_turn
@@ -135,11 +138,13 @@ class RecordIndex:
 
     async def store(self, records: Prepared, *, namespace: str = "") -> int:
         """Stores prepared records, all of them or none."""
-        index, _ = await self._open(writing=True)
-        name = checked_namespace(namespace)
+        index, shape = await self._open(writing=True)
         if records.number != index.number:
-            records = await self.prepared(records.given)
-        entries = records.entries
+            records = await self._checked(index, shape, records.given)
+        return await self._store(index, records, namespace)
+
+    async def _store(self, index: VectorIndexRow, records: Prepared, namespace: str) -> int:
+        name, entries = checked_namespace(namespace), records.entries
         if not entries:
             return 0
         space = Space(self._tx, index, await make_namespace(self._tx, index, name))

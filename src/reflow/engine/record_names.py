@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from functools import lru_cache
+from typing import cast
 
 from reflow.database import Bound, RangeRequest
+from reflow.decoding import decoder_for
 from reflow.engine.record_tables import INDEXES, NAMESPACES, PURGES, NamespaceRow, PurgeRow, VectorIndexRow
+from reflow.engine.scan import KeyRange, Scan
 from reflow.engine.transaction import EngineTransaction
 from reflow.errors import LimitExceeded, NoVectorIndex
+from reflow.keys import encode_part
+from reflow.limits import DEFAULT
 from reflow.schema import Table, TableSpec
+from reflow.storage.base import TOP
 
 _ABOVE_ASCII = "\x80"
 
@@ -29,8 +35,7 @@ async def add_row(tx: EngineTransaction, spec: TableSpec, row: Table) -> None:
 
 async def find_index(tx: EngineTransaction, name: str) -> VectorIndexRow | None:
     """The index of that name; it joins the read set, also where there is none."""
-    request = RangeRequest(table=INDEXES, index=VectorIndexRow.by_name, equal={"name": name})
-    return cast("VectorIndexRow | None", _first(await tx.scan(request).take(1)))
+    return cast("VectorIndexRow | None", await _find(tx, INDEXES, encode_part(name)))
 
 
 async def existing_index(tx: EngineTransaction, name: str) -> VectorIndexRow:
@@ -51,8 +56,30 @@ async def all_indexes(tx: EngineTransaction) -> list[VectorIndexRow]:
 
 async def find_namespace(tx: EngineTransaction, index: int, name: str) -> NamespaceRow | None:
     """The namespace of that name; it joins the read set, also where there is none."""
-    request = RangeRequest(table=NAMESPACES, index=NamespaceRow.by_name, equal={"index": index, "name": name})
-    return cast("NamespaceRow | None", _first(await tx.scan(request).take(1)))
+    return cast("NamespaceRow | None", await _find(tx, NAMESPACES, encode_part(index) + encode_part(name)))
+
+
+async def _find(tx: EngineTransaction, spec: TableSpec, prefix: bytes) -> Table | None:
+    """The only row under a key. Every call on an index makes two of these, so they are made short."""
+    tx.check_open()
+    codec = tx.host.catalog.codec(spec)
+    number = codec.ranges[0].number
+    keys = KeyRange(codec, 0, prefix, prefix, prefix + TOP, False)
+    if codec.number in tx.tables_written:
+        rows: list[Table] = await Scan(tx, keys).take(1)
+        return rows[0] if rows else None
+    tx.reads.add_range(number, prefix, keys.lower, keys.upper)
+    found = await tx.wait(tx.snapshot.scan(codec.number, number, keys.lower, keys.upper, limit=1))
+    if not found:
+        return None
+    tx.count_read(found[0].value)
+    return _decoded(spec, found[0].value)
+
+
+@lru_cache(maxsize=DEFAULT.cached_rows)
+def _decoded(spec: TableSpec, raw: bytes) -> Table:
+    """A row, which nobody changes."""
+    return decoder_for(cast("type[Table]", spec.document), trusted=True)(raw)
 
 
 async def namespaces(
@@ -108,7 +135,3 @@ async def leave_to_purge(tx: EngineTransaction, index: int, space: int | None = 
     """Has records that nobody finds any more removed in the background: of a namespace's number, or of an index."""
     since = new_number(tx) / 1000
     await add_row(tx, PURGES, PurgeRow(index=index, space=space, since=since))
-
-
-def _first(rows: list[Any]) -> Any:
-    return rows[0] if rows else None

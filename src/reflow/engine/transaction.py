@@ -93,6 +93,8 @@ class EngineTransaction:
         self.writable = writable
         self.reads = ReadSet(host.limits.ranges_read)
         self.pending: dict[tuple[int, int], Pending] = {}
+        self.tables_written: set[int] = set()
+        """Numbers of the tables that may have pending documents."""
         self.pending_vectors: dict[tuple[Place, int], PendingVector] = {}
         """By (place, sequence number)."""
         self.record_keys = RecordKeys()
@@ -318,6 +320,7 @@ class EngineTransaction:
         for index in found.codec.vectors:
             self.reads.points.add((index.number, found.seq))  # its vector goes along, as it is now
         self.pending[key] = found
+        self.tables_written.add(found.codec.number)
         self.version += 1
 
     async def insert(self, spec: TableSpec, documents: Sequence[Any], vectors: Sequence[Vectors | None]) -> list[str]:
