@@ -12,7 +12,6 @@ import msgspec
 from reflow.engine.documents import IndexCodec, TableCodec
 from reflow.engine.engine import Engine
 from reflow.engine.generations import Generations
-from reflow.engine.searches import best_vectors
 from reflow.engine.transaction import EngineTransaction
 from reflow.errors import InvalidId, InvalidValue
 from reflow.schema import ID_FIELD, VectorIndex
@@ -34,6 +33,7 @@ from reflow.vectors import (
 
 _TOP = b"\xff"
 _LONGEST_NAME = 45
+_LONGEST_TAG = 120
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 
@@ -62,12 +62,15 @@ class TableIndexes:
             return None
         index = cast(VectorIndex, found[1].index)
         _, model = await Generations(tx).active(index)
+        tags = {"table": found[0].name[:_LONGEST_TAG]}
+        if model.embedder:
+            tags["embedder"] = model.embedder[:_LONGEST_TAG]
         return IndexInfo(
             name=name,
             dims=model.dims,
             metric=index.metric,
             deletion_protection=True,
-            tags={"table": found[0].name[:120]},
+            tags=tags,
             about={},
             created=0.0,
         )
@@ -137,7 +140,9 @@ class TableIndex:
         if vector is None or namespace:
             return QueryResult(matches=[], namespace=namespace)
         query = VectorQuery(top_k, self._checked(vector), filter=wanted)
-        ranked = await best_vectors(self._tx, self._codec, self._index, self._place, query)
+        ranked = await self._tx.wait(
+            self._tx.host.vectors.search(self._place, query, self._tx.snapshot.ts, approximate=True)
+        )
         raws = await self._tx.wait(self._tx.snapshot.get_many(self._codec.number, [seq for _, seq in ranked]))
         matches = [
             Match(
@@ -224,7 +229,7 @@ class TableIndex:
         number = self._codec.number
         while rows := await self._tx.wait(self._tx.snapshot.scan(number, number, lower, _TOP, limit=size)):
             for row in rows:
-                if self._vector(row.seq) is not None:
+                if self._tx.vector_at(self._place, row.seq) is not None:
                     yield cast(str, _decode(row.value)[ID_FIELD]), row.seq, row.value
             lower = rows[-1].key + b"\x00"
             await asyncio.sleep(0)  # a long walk lets others go on
@@ -256,7 +261,7 @@ class TableIndex:
 
     def _shown_score(self, score: float) -> float:
         """Higher is better inside; clients get a Euclidean distance, squared."""
-        return -score if self._metric == "euclidean" else score
+        return abs(score) if self._metric == "euclidean" else score
 
 
 def _public_name(table: str, index: str) -> str:
