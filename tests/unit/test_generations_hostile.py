@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 import reflow as rf
-from reflow import Embedding, Generation, Model
+from reflow import Embedding, Generation, Model, values
+from reflow.backend import Backend
 from reflow.engine.generations import Generations
 from reflow.errors import CallFailed, InvalidValue, SchemaError, StorageError
 from reflow.rag.reembed import model_of, reembed
@@ -550,5 +551,27 @@ def test_a_live_search_of_an_empty_index_follows_its_first_vector() -> None:
             with pytest.raises(CallFailed, match="was searched with a vector of new"):
                 await backend.query(near, embeddings=[other])
             task.cancel()
+
+    arun(main())
+
+
+def test_a_past_before_a_flip_has_its_generation_as_long_as_vectors_are_kept(tmp_path: Any) -> None:
+    async def main() -> None:
+        async def at(backend: Backend, ts: int, *names: str) -> Any:
+            args = values.encode({"embeddings": await embedded("note 3", *names)})
+            result = await backend.engine.query_at(backend.engine.functions["notes:near"], args, ts)
+            return sorted(values.decode(result.value)) if result.value is not None else str(result.failure)
+
+        async with app.open(tmp_path) as backend:
+            await filled(backend, "old")
+            before = backend.engine.committer.published
+            await backend.action(change_model, name="wide")
+            assert await at(backend, before, "old") == ALL
+            assert "its vectors in use are of old" in await at(backend, before, "wide")
+            await backend.action(vacuum, number=1)
+            assert await at(backend, before, "old") == ALL
+            assert "its vectors in use are of wide" in await at(backend, backend.engine.committer.published, "old")
+        async with app.open(tmp_path) as backend:
+            assert "OutOfRetention" in await at(backend, before, "old")
 
     arun(main())

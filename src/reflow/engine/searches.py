@@ -62,8 +62,8 @@ async def best_vectors(
 ) -> Ranking:
     """(score, sequence number) of the best documents of a namespace, own writes included; it joins the read set."""
     own = _own_entries(tx, codec, index, place)
-    metric = tx.host.vectors.metric(place)
     found, complete = await _stored_hits(tx, place, query, len(own))
+    metric = tx.host.vectors.metric(place)  # asked for only now: a place of the past may be known no more
     if own:
         found = [hit for hit in found if hit[1] not in own]
         for seq, entry in own.items():
