@@ -78,9 +78,10 @@ class Engine:
         self.log_errors = log_errors
         self.catalog = Catalog([*tables, spec_of(Scheduled), spec_of(Generation), *record_tables.TABLES], limits)
         self.vectors = VectorStore(limits, storage.files)
+        self.names = record_tables.NameCache(limits.names_remembered)
         self.watchdog = Watchdog(limits)
         self._written: list[bytes] = []
-        self.committer = Committer(storage, clock, limits, self.vectors, self._publish, self._written.clear)
+        self.committer = Committer(storage, clock, limits, self.vectors, self._publish, self._take_back)
         self.hub = Hub(self.committer, clock, limits)
         self.cache = QueryCache(
             self.committer, limits, self._run_entry, self._seconds, self.hub.changed, self.hub.schedule
@@ -337,6 +338,11 @@ class Engine:
         return result
 
     # Publication and cleaning
+
+    def _take_back(self) -> None:
+        """A group failed: nothing of it is so."""
+        self._written.clear()
+        self.names.forget()
 
     def _publish(self, commits: list[Commit]) -> None:
         """A group became durable: what is derived from it follows."""

@@ -56,6 +56,8 @@ class VectorTable:
         """Tails that take no more rows and wait to become part of the base."""
         self._tail = Tail(dims, metric)
         self._fold: Fold | None = None
+        self._owes_file = False
+        """Whether a file is to be written that the next start can use, as soon as nothing else is."""
         self._counts: dict[int, int] = {}
         """By space, what is present."""
         self._horizon = 0
@@ -90,7 +92,10 @@ class VectorTable:
     def start(self) -> None:
         """Says that all rows are loaded."""
         self._loading = False
-        if self._directory is not None and self.file is None and self.bytes > self._limits.vector_file_bytes:
+        unfiled = self._directory is not None and self.file is None
+        self._owes_file = unfiled and self.bytes > self._limits.vector_file_bytes
+        # Two at once would write one file: what was begun while loading comes first, `settle` then begins this one.
+        if self._owes_file and self._fold is None:
             self._begin()
 
     @property
@@ -98,6 +103,10 @@ class VectorTable:
         """Where the rows are, the oldest first."""
         base: list[Segment] = [] if self._base is None else [self._base]
         return [*base, *self._older, self._tail]
+
+    def __len__(self) -> int:
+        """How many rows are kept, ended ones included."""
+        return sum(segment.size for segment in self.segments)
 
     @property
     def bytes(self) -> int:
@@ -225,7 +234,7 @@ class VectorTable:
         base = 0 if self._base is None else self._base.bytes
         if self._tail.bytes > self._tail_limit(base):
             self._close_tail()
-        if self._fold is None and self._should_fold(base) and not self._failed:
+        if self._fold is None and (self._owes_file or self._should_fold(base)) and not self._failed:
             self._begin()
 
     def _tail_limit(self, base: int) -> int:
@@ -245,6 +254,7 @@ class VectorTable:
         return self._base is not None and self._base.ends > max(_FEW_ENDED, self._base.size // _ENDED_SHARE)
 
     def _begin(self) -> None:
+        self._owes_file = False
         if self._tail.size:
             self._close_tail()
         if self._base is not None or self._older:
@@ -259,11 +269,11 @@ class VectorTable:
     def finish(self) -> bool:
         """Begins a last base where the next start would otherwise read much from the storage, and this one little.
 
-        Only while everything that was applied is durable, and nothing is being made.
+        Only while everything that was applied is durable. A base that is being made already has all of it.
         """
         late = sum(segment.bytes for segment in (*self._older, self._tail))
         limits = self._limits
-        if self._directory is None or self.bytes <= limits.vector_file_bytes:
+        if self._directory is None or self.bytes <= limits.vector_file_bytes or self._fold is not None:
             return False
         known = self.file is not None and late <= limits.vector_file_bytes
         if known or (self.bytes > limits.vector_close_bytes and late * _CLOSING_SHARE < self.bytes):

@@ -46,7 +46,8 @@ class VectorStore:
         """`directory` is where what can be derived from the storage may be kept, for a quicker start."""
         self._limits = limits
         self._directory = directory
-        self._tables: dict[Place, VectorTable] = {}
+        self.tables: dict[Place, VectorTable] = {}
+        """By place."""
         self._since = 0
         self._started = False
         self._leaving: list[VectorTable] = []
@@ -60,28 +61,28 @@ class VectorStore:
 
         `shape` stands for how metadata are made of documents: a file that was made otherwise is not used.
         """
-        if place not in self._tables:
-            self._tables[place] = VectorTable(place, dims, metric, self._limits, self._directory, shape)
+        if place not in self.tables:
+            self.tables[place] = VectorTable(place, dims, metric, self._limits, self._directory, shape)
             if self._started:
-                self._tables[place].start()
+                self.tables[place].start()
 
     def drop(self, place: Place) -> None:
         """Forgets a place with all its rows."""
-        table = self._tables.pop(place, None)
+        table = self.tables.pop(place, None)
         if table is not None and table.busy:
             self._leaving.append(table)
 
     def drop_space(self, place: Place, space: int, ts: int) -> None:
         """Ends all rows of a namespace."""
-        self._tables[place].drop_space(space, ts)
+        self.tables[place].drop_space(space, ts)
 
     def metric(self, place: Place) -> Metric:
         """How vectors are compared there."""
-        return self._tables[place].metric
+        return self.tables[place].metric
 
     def settings(self, place: Place) -> tuple[int, Metric]:
         """The dimensions of a place and how vectors are compared there."""
-        table = self._tables[place]
+        table = self.tables[place]
         return table.dims, table.metric
 
     # Files
@@ -96,29 +97,29 @@ class VectorStore:
         Returns the timestamp up to which all changes are in it.
         """
         name = self._named.get(place)
-        return None if name is None else self._tables[place].open_file(name)
+        return None if name is None else self.tables[place].open_file(name)
 
     def forget(self, place: Place, ts: int, seqs: Sequence[int]) -> None:
         """Ends what a file has of documents that changed after it was written. Their present rows are then loaded."""
-        self._tables[place].forget(seqs, ts)
+        self.tables[place].forget(seqs, ts)
 
     def load(self, place: Place, ts: int, rows: Sequence[VectorChange]) -> None:
         """Takes over rows of the storage's last commit."""
-        self._tables[place].apply(ts, rows)
-        self._tables[place].settle()
+        self.tables[place].apply(ts, rows)
+        self.tables[place].settle()
 
     def start(self, ts: int) -> None:
         """Says that the loaded rows are those of `ts`; what was before is not known."""
         self._since = ts
         self._started = True
-        for table in self._tables.values():
+        for table in self.tables.values():
             table.start()
         self._sweep()
 
     def news(self) -> list[FileNote]:
         """What the storage should know of files, and of changes that it need not log any more."""
-        notes = [FileNote(place, None, FOREVER) for place in self._named if place not in self._tables]
-        for place, table in self._tables.items():
+        notes = [FileNote(place, None, FOREVER) for place in self._named if place not in self.tables]
+        for place, table in self.tables.items():
             table.adopt()
             name = table.file.name if table.file is not None else None
             note = FileNote(place, name, table.logged_until)
@@ -141,7 +142,7 @@ class VectorStore:
         if self._directory is None or not self._directory.is_dir():
             return
         self._leaving = [table for table in self._leaving if table.busy]
-        tables = (*self._tables.values(), *self._leaving)
+        tables = (*self.tables.values(), *self._leaving)
         used = {*self._named.values(), *(table.file.name for table in tables if table.file is not None)}
         written = tuple(stem(table.place) + end for table in tables if table.folding for end in ("-", UNFINISHED))
         for path in self._directory.iterdir():
@@ -163,17 +164,17 @@ class VectorStore:
 
     def _find(self, place: Place, seq: int, ts: int, space: int) -> tuple[Segment, int] | None:
         self._check_kept(ts)
-        return self._tables[place].find(space, seq, ts)
+        return self.tables[place].find(space, seq, ts)
 
     def count(self, place: Place, ts: int, space: int = 0) -> int:
         """How many vectors a namespace has."""
         self._check_kept(ts)
-        return self._tables[place].count(space, ts)
+        return self.tables[place].count(space, ts)
 
     async def matching(self, place: Place, filter: Filter, ts: int, space: int = 0) -> list[int]:
         """The documents of a namespace that pass a filter, oldest first."""
         self._check_kept(ts)
-        views = self._tables[place].views(space, ts)
+        views = self.tables[place].views(space, ts)
         if sum(map(len, views)) <= self._limits.scan_inline_rows:
             return _matching(views, filter)
         return await _in_thread(_matching, views, filter)
@@ -181,7 +182,7 @@ class VectorStore:
     async def lacking(self, place: Place, other: Place, ts: int) -> list[int]:
         """The documents that have a vector in the first place and none in the other, oldest first."""
         self._check_kept(ts)
-        here, there = self._tables[place].views(0, ts), self._tables[other].views(0, ts)
+        here, there = self.tables[place].views(0, ts), self.tables[other].views(0, ts)
         return await _in_thread(_difference, here, there)
 
     def _check_kept(self, ts: int) -> None:
@@ -197,36 +198,36 @@ class VectorStore:
         for change in changes:
             by_place.setdefault(change.place, []).append(change)
         for place, here in by_place.items():
-            self._tables[place].apply(ts, here)
+            self.tables[place].apply(ts, here)
 
     def commit(self) -> None:
         """Says that all that was applied is durable: large tails may become part of their bases."""
-        for table in self._tables.values():
+        for table in self.tables.values():
             table.settle()
 
     async def close(self) -> None:
         """Ends what is under way, and writes the files that make the next start quick. Only when nothing is applied
         any more; `news` then has what the storage should know."""
         await self.join()
-        for table in self._tables.values():
+        for table in self.tables.values():
             table.settle()
             table.finish()
         await self.join()
 
     async def join(self) -> None:
         """Returns once nothing is made in threads."""
-        for table in list(self._tables.values()):
+        for table in list(self.tables.values()):
             await asyncio.get_running_loop().run_in_executor(None, table.join)
 
     def rollback(self, ts: int) -> None:
         """Undoes everything after `ts`."""
-        for table in self._tables.values():
+        for table in self.tables.values():
             table.rollback(ts)
 
     def compact(self, ts: int) -> None:
         """Forgets what no read at or after `ts` can see."""
         self._since = max(self._since, ts)
-        for table in self._tables.values():
+        for table in self.tables.values():
             table.compact(ts)
 
     async def search(
@@ -239,7 +240,7 @@ class VectorStore:
         thread, so that the event loop is never held for long. Exact, unless `approximate` allows for a graph.
         """
         self._check_kept(ts)
-        table = self._tables[place]
+        table = self.tables[place]
         views = table.views(query.space, ts)
         if sum(map(len, views)) <= self._limits.scan_inline_rows:
             return _searched(table.metric, views, query)
