@@ -94,7 +94,7 @@ class IndexCodec:
     def text(self, document: Any) -> TextEntry | None:
         """What a text index holds for a document, None when its field holds no text."""
         value = self._getters[0](document)
-        return TextEntry(value, self.metadata(document)) if isinstance(value, str) else None
+        return TextEntry(value, document, self.metadata) if isinstance(value, str) else None
 
     def metadata(self, document: Any) -> dict[str, Any]:
         """What filters can ask of a document: the filter fields that it has, by name."""

@@ -149,7 +149,7 @@ class Subscriptions(Generic[O]):
             if found:
                 owners |= found
         if self._whole:
-            for index in (*touched.searches, *touched.keys):
+            for index in (*touched.searches(), *touched.keys):
                 owners |= self._whole.get(index, set())
         for index, keys in touched.keys.items():
             ranges = self._ranges.get(index)

@@ -17,7 +17,7 @@ from reflow.engine.catalog import Catalog
 from reflow.engine.documents import IndexCodec, Key, TableCodec, VectorEntry, document_id, same_metadata
 from reflow.engine.generations import Generations
 from reflow.engine.reads import ReadSet
-from reflow.engine.record_tables import RecordKeys
+from reflow.engine.record_tables import NAMED, NameCache, RecordKeys
 from reflow.engine.scan import KeyRange, Scan, resolve
 from reflow.engine.write_log import Touched
 from reflow.errors import ContextFinished, DefinitionError, DocumentNotFound, LimitExceeded, StorageError
@@ -43,6 +43,7 @@ class Host(Protocol):
     catalog: Catalog
     limits: Limits
     vectors: VectorStore
+    names: NameCache
 
     def new_id(self, table: int) -> tuple[str, int]:
         """A fresh id and its sequence number."""
@@ -432,6 +433,8 @@ class EngineTransaction:
     def effects(self, ts: int, request: Request | None) -> Effects:
         """What the commit of this transaction stores, publishes and changes in memory."""
         found = Effects(Batch(ts, request=request), Touched(points=set(self.touched)), [])
+        if any(self.host.catalog.codec(spec).number in self.tables_written for spec in NAMED):
+            self.host.names.changed(ts)
         for write in self.pending.values():
             if write.raw is not None or write.before is not None:
                 found.add_document(write)
@@ -492,8 +495,7 @@ class Effects:
             same = (was and was.source) == (now and now.source)
             if same and (was is None or now is None or same_metadata(was.metadata, now.metadata)):
                 continue
-            self.touched.texts[index.number].append(TextChange(was, now))
-            self.touched.searches.add(index.number)
+            self.touched.texts.setdefault(index.number, []).append(TextChange(was, now))
             if not same:
                 texts.append(TextWrite(index.number, now and now.tokens))
         self.batch.writes.append(Write(codec.number, write.seq, write.raw, write.before, rows, texts))
@@ -509,4 +511,3 @@ class Effects:
         self.changes.append(change)
         self.touched.vectors.append(change)
         self.touched.points.add((place[0], seq))
-        self.touched.searches.add(place[0])

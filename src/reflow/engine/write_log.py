@@ -26,12 +26,10 @@ class Touched:
     keys: dict[int, list[Key]] = field(default_factory=lambda: defaultdict(list))
     """By index number. The number of a table stands for its order of creation."""
     vectors: list[VectorChange] = field(default_factory=list[VectorChange])
-    texts: dict[int, list[TextChange]] = field(default_factory=lambda: defaultdict(list))
+    texts: dict[int, list[TextChange]] = field(default_factory=dict[int, list[TextChange]])
     """By index number."""
-    searches: set[int] = field(default_factory=set[int])
-    """Numbers of the vector and text indexes that changed."""
-    vague: bool = False
-    """True once no more than that is known of them."""
+    vague: frozenset[int] | None = None
+    """Numbers of the search indexes that changed, once no more than that is known."""
 
     def add_document(self, table: int, seq: int) -> None:
         """A document was inserted, changed or deleted."""
@@ -49,7 +47,7 @@ class Touched:
         """Whether a reader with this read set could have seen something else."""
         if not self.points.isdisjoint(reads.points):
             return True
-        if reads.whole and not (self.searches.isdisjoint(reads.whole) and reads.whole.isdisjoint(self.keys)):
+        if reads.whole and not (reads.whole.isdisjoint(self.searches()) and reads.whole.isdisjoint(self.keys)):
             return True
         for found in reads.ranges:
             keys = self.keys.get(found.index)
@@ -57,10 +55,16 @@ class Touched:
                 return True
         return bool(reads.vectors or reads.texts) and self._concerns_a_search(reads)
 
+    def searches(self) -> frozenset[int]:
+        """Numbers of the vector and text indexes that changed."""
+        if self.vague is not None:
+            return self.vague
+        return frozenset(change.place[0] for change in self.vectors).union(self.texts)
+
     def _concerns_a_search(self, reads: ReadSet) -> bool:
-        if self.vague:
+        if self.vague is not None:
             indexes = {read.place[0] for read in reads.vectors}.union(read.index for read in reads.texts)
-            return not indexes.isdisjoint(self.searches)
+            return not indexes.isdisjoint(self.vague)
         return any(read.concerned(self.vectors) for read in reads.vectors) or any(
             read.concerned(self.texts[read.index]) for read in reads.texts if read.index in self.texts
         )
@@ -74,7 +78,7 @@ class Touched:
 
     def blur(self) -> None:
         """Forgets vectors and texts: every search of their indexes then counts as concerned."""
-        self.vague = True
+        self.vague = self.searches()
         self.vectors, self.texts = [], {}
 
 

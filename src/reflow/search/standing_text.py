@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, NamedTuple, TypeVar
+
+import msgspec
 
 from reflow.search.filters import Filter
 from reflow.search.tokens import tokens
@@ -24,34 +26,41 @@ _LOOK = 0.1
 """The part of the drift that a search bears after which it is asked whether it has drifted."""
 
 
-class TextEntry:
-    """A document's text in an index, and what filters can ask of the document. Tokens are computed when needed."""
+class TextEntry(msgspec.Struct, gc=False):
+    """A document's text in an index, and what filters can ask of the document. Both are computed when needed."""
 
-    __slots__ = ("_tokens", "metadata", "source")
-
-    def __init__(self, source: str, metadata: Mapping[str, Any]) -> None:
-        self.source = source
-        self.metadata = metadata
-        self._tokens: str | None = None
+    source: str
+    document: Any
+    describe: Callable[[Any], Mapping[str, Any]]
+    """Gives the metadata of the document."""
+    computed: str | None = None
+    described: Mapping[str, Any] | None = None
 
     @property
     def tokens(self) -> str:
         """The terms in order, separated by single spaces."""
-        if self._tokens is None:
-            self._tokens = " ".join(tokens(self.source))
-        return self._tokens
+        if self.computed is None:
+            self.computed = " ".join(tokens(self.source))
+        return self.computed
+
+    @property
+    def metadata(self) -> Mapping[str, Any]:
+        """What filters can ask."""
+        if self.described is None:
+            self.described = self.describe(self.document)
+        return self.described
 
 
-class TextChange(NamedTuple):
+class TextChange(msgspec.Struct, frozen=True, gc=False):
     """What one document has in a text index before and after a commit, None for nothing."""
 
     before: TextEntry | None
     after: TextEntry | None
 
     @property
-    def entries(self) -> tuple[TextEntry, ...]:
+    def entries(self) -> list[TextEntry]:
         """The one or two that there are."""
-        return tuple(entry for entry in self if entry is not None)
+        return [entry for entry in (self.before, self.after) if entry is not None]
 
 
 class Growth(NamedTuple):
@@ -63,9 +72,9 @@ class Growth(NamedTuple):
     def plus(self, changes: Iterable[TextChange]) -> Growth:
         """The gain when these changes are counted too."""
         documents, tokens = self
-        for before, after in changes:
-            documents += (after is not None) - (before is not None)
-            tokens += _length(after) - _length(before)
+        for change in changes:
+            documents += (change.after is not None) - (change.before is not None)
+            tokens += _length(change.after) - _length(change.before)
         return Growth(documents, tokens)
 
 
