@@ -133,8 +133,8 @@ class Limits:
     """`limit` of a page of records where none is given."""
     ids_per_page: int = 100
     """Largest `limit` of a page of ids or namespaces."""
-    cached_rows: int = 1024
-    """Descriptions of indexes and namespaces that the process remembers. Of the process."""
+    names_remembered: int = 10_000
+    """Indexes and namespaces that are remembered by name, so that a call need not look them up."""
     records_per_turn: int = 250
     """Records that are read or written before the event loop gets a turn."""
 

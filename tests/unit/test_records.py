@@ -21,6 +21,7 @@ from reflow.errors import (
     LimitExceeded,
     NoVectorIndex,
     SchemaError,
+    StorageError,
     VectorIndexExists,
     VectorIndexProtected,
 )
@@ -177,6 +178,23 @@ def test_a_remote_store_is_for_actions_only() -> None:
                 await sim.action(kept)
 
     arun(main())
+
+
+@simulated(app)
+async def test_a_namespace_of_a_commit_that_failed_is_not_there(sim: Simulation) -> None:
+    """Names are remembered: those that a lost group has made must be forgotten with it."""
+    index = StoredIndex(sim.engine, "memories")
+    await index.upsert([("a", [1, 0])], namespace="y")
+    sim.faults.commit, sim.faults.most = 1.0, 1
+    lost = [index.upsert([(f"r{n}", [1, n])], namespace="x") for n in range(2)]  # the second finds the first's
+    for outcome in await asyncio.gather(*lost, return_exceptions=True):
+        assert isinstance(outcome, StorageError)
+    await index.upsert([("b", [1, 0])], namespace="y")  # makes no name, and moves the time on
+    assert (await index.stats()).namespaces == {"y": 2}
+    assert await index.fetch(["r0", "r1"], namespace="x") == {}
+    await index.upsert([("r2", [1, 0])], namespace="x")
+    assert (await index.stats()).namespaces == {"x": 1, "y": 2}
+    assert (await index.list(namespace="x")).ids == ["r2"]
 
 
 # --- Declarations ---------------------------------------------------------------------------------------------------

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import cast
 
 from reflow.database import Bound, RangeRequest
-from reflow.decoding import decoder_for
 from reflow.engine.record_tables import INDEXES, NAMESPACES, PURGES, NamespaceRow, PurgeRow, VectorIndexRow
 from reflow.engine.scan import KeyRange, Scan
 from reflow.engine.transaction import EngineTransaction
 from reflow.errors import LimitExceeded, NoVectorIndex
 from reflow.keys import encode_part
-from reflow.limits import DEFAULT
 from reflow.schema import Table, TableSpec
 from reflow.storage.base import TOP
 
@@ -60,26 +57,22 @@ async def find_namespace(tx: EngineTransaction, index: int, name: str) -> Namesp
 
 
 async def _find(tx: EngineTransaction, spec: TableSpec, prefix: bytes) -> Table | None:
-    """The only row under a key. Every call on an index makes two of these, so they are made short."""
+    """The only row under a key. Every call on an index asks for two of these, so they are remembered."""
     tx.check_open()
     codec = tx.host.catalog.codec(spec)
-    number = codec.ranges[0].number
     keys = KeyRange(codec, 0, prefix, prefix, prefix + TOP, False)
     if codec.number in tx.tables_written:
         rows: list[Table] = await Scan(tx, keys).take(1)
         return rows[0] if rows else None
-    tx.reads.add_range(number, prefix, keys.lower, keys.upper)
-    found = await tx.wait(tx.snapshot.scan(codec.number, number, keys.lower, keys.upper, limit=1))
-    if not found:
-        return None
-    tx.count_read(found[0].value)
-    return _decoded(spec, found[0].value)
-
-
-@lru_cache(maxsize=DEFAULT.cached_rows)
-def _decoded(spec: TableSpec, raw: bytes) -> Table:
-    """A row, which nobody changes."""
-    return decoder_for(cast("type[Table]", spec.document), trusted=True)(raw)
+    tx.reads.add_range(keys.index, prefix, keys.lower, keys.upper)
+    names, ts, name = tx.host.names, tx.snapshot.ts, codec.number.to_bytes(4, "big") + prefix
+    known = names.find(name, ts)
+    if known is not None:
+        return known[0]
+    found = await tx.wait(tx.snapshot.scan(codec.number, keys.index, keys.lower, keys.upper, limit=1))
+    row: Table | None = codec.decode(found[0].value) if found else None
+    names.learn(name, ts, row)
+    return row
 
 
 async def namespaces(

@@ -105,6 +105,8 @@ RECORDS = spec_of(RecordRow)
 PURGES = spec_of(PurgeRow)
 
 TABLES: tuple[TableSpec, ...] = (INDEXES, NAMESPACES, RECORDS, PURGES)
+NAMED = (INDEXES, NAMESPACES)
+"""The tables whose rows are found by name."""
 
 
 class RecordCodec(TableCodec):
@@ -157,3 +159,34 @@ class RecordKeys:
         """Learns that the transaction's latest write concerns no id."""
         if self._version == tx.version - 1:
             self._version = tx.version
+
+
+class NameCache:
+    """Rows of indexes and namespaces by key, None where there is no row, as all states since a timestamp have them."""
+
+    def __init__(self, bound: int) -> None:
+        self._bound = bound
+        self._since = 0
+        self._rows: dict[bytes, Table | None] = {}
+
+    def changed(self, ts: int) -> None:
+        """Says that the commit at `ts` changes some of the rows."""
+        self._since = max(self._since, ts)
+        self._rows.clear()
+
+    def forget(self) -> None:
+        """Says that commits were taken back: what was learned from them is not so."""
+        self._rows.clear()
+
+    def find(self, key: bytes, ts: int) -> tuple[Table | None] | None:
+        """The row under a key at `ts`; None where that is not known."""
+        if ts < self._since or key not in self._rows:
+            return None
+        return (self._rows[key],)
+
+    def learn(self, key: bytes, ts: int, row: Table | None) -> None:
+        """Keeps what was read at `ts`."""
+        if ts >= self._since:
+            if len(self._rows) >= self._bound:
+                self._rows.clear()
+            self._rows[key] = row
