@@ -123,7 +123,7 @@ class Limits:
     """Characters of a record's id, and of a namespace's name. Of the process."""
     records_per_upsert: int = 1000
     """Records, or ids, of one request of a Pinecone client."""
-    records_per_batch: int = 500
+    records_per_batch: int = 250
     """Records that one transaction changes, or removes, where an action's or the server's call concerns many."""
     records_per_query: int = 10_000
     """Largest `top_k` of a query."""

@@ -287,10 +287,10 @@ class RecordIndex:
         else:
             best = await searches.best_vectors(tx, space.codec, space.vectors, space.place, asked)
         records = await space.records([seq for _, seq in best])
-        matches = [
-            _match(space, record, score, include_values, include_metadata)
-            for (score, _), record in zip(best, records, strict=True)
-        ]
+        matches: list[Match] = []
+        for place, ((score, _), record) in enumerate(zip(best, records, strict=True)):
+            matches.append(_match(space, record, score, include_values, include_metadata))
+            await space.breathe(place)
         return QueryResult(matches=matches, namespace=name)
 
     async def _of_record(self, space: Space, id: str, asked: VectorQuery) -> VectorQuery | None:
@@ -309,8 +309,8 @@ class RecordIndex:
         space = await self._space(index, namespace)
         if space is None:
             return {}
-        found = await space.find(keys)
-        return {here.document.key: _record(space, here) for here in found if here is not None and here.document}
+        found = [here for here in await space.find(keys) if here is not None and here.document is not None]
+        return {record.id: record for record in await _records(space, found)}
 
     async def fetch_by_metadata(
         self, filter: Mapping[str, Any], *, namespace: str = "", limit: int = 100, pagination_token: str | None = None
@@ -327,7 +327,7 @@ class RecordIndex:
             return RecordPage(records=[], next=None)
         seqs = await space.matching(wanted)
         seqs = seqs[bisect_right(seqs, after) :]
-        records = [_record(space, found) for found in await space.records(seqs[:limit])]
+        records = await _records(space, await space.records(seqs[:limit]))
         more = len(seqs) > limit
         return RecordPage(records=records, next=encode_cursor(mark, sequence_key(seqs[limit - 1])) if more else None)
 
@@ -441,10 +441,16 @@ def _values(space: Space, seq: int) -> list[float] | None:
     return None if vector is None else vector.tolist()
 
 
-def _record(space: Space, found: Found) -> Record:
-    row = found.document
-    assert row is not None
-    return Record(id=row.key, values=_values(space, found.seq), sparse_values=row.sparse, metadata=row.metadata)
+async def _records(space: Space, found: list[Found]) -> list[Record]:
+    """Records as their caller sees them."""
+    records: list[Record] = []
+    for place, here in enumerate(found):
+        row = here.document
+        assert row is not None
+        values = _values(space, here.seq)
+        records.append(Record(id=row.key, values=values, sparse_values=row.sparse, metadata=row.metadata))
+        await space.breathe(place)
+    return records
 
 
 def _check_number(what: str, given: object, most: int, limit: str) -> None:
