@@ -10,10 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reflow import values
-from reflow.testing import simulate
+from reflow.engine.runner import Result
+from reflow.testing import Simulation, simulate
 from tests.support import arun
 from tests.support.client import Client
-from tests.support.notes import PAGED, SEARCHES, WRITES, app
+from tests.support.notes import PAGED, SEARCHES, VECTOR_SEARCHES, WRITES, app
 
 Write = tuple[str, dict[str, Any]]
 Follow = tuple[Any, dict[str, Any]]
@@ -44,6 +45,45 @@ async def check(groups: Sequence[Sequence[Write]], follows: Sequence[Follow], in
                 assert shown == values.decode(fresh.value or b""), (function.path, args)
 
 
+class Watcher(Client):
+    """Keeps, for every transition, all results as they then stood."""
+
+    def __init__(self, sim: Simulation) -> None:
+        super().__init__(sim)
+        self.states: list[tuple[int, dict[int, Result]]] = []
+        self.seen = lambda: self.states.append((self.version.ts, dict(self.results)))
+
+
+async def check_all_that_was_shown(
+    writers: Sequence[Sequence[Write]], follows: Sequence[Follow], interleave: bool, seed: int
+) -> None:
+    """Commits and runs of queries overlap: whatever was shown at any time is what a run at that timestamp gives."""
+    async with simulate(app, interleave=interleave, seed=seed) as sim:
+        for number in range(12):
+            await sim.mutation("notes:write", tag=number % 2, rank=number % 4, text="red", vector=[1.0, number / 8])
+        watcher = Watcher(sim)
+        followed = {watcher.add(function, **args): (function, args) for function, args in follows}
+        await watcher.up_to_date()
+
+        async def write(writes: Sequence[Write]) -> None:
+            for name, args in writes:
+                await sim.mutation(f"notes:{name}", **args)
+
+        await asyncio.gather(*map(write, writers))
+        await watcher.up_to_date()
+        await sim.quiet()
+        for ts, results in watcher.states:
+            for query_id, result in results.items():
+                function, args = followed[query_id]
+                fresh = await sim.engine.query_at(function, function.arguments.encode((), args), ts)
+                assert (result.failure, fresh.failure) == (None, None)
+                assert values.decode(result.value or b"") == values.decode(fresh.value or b""), (
+                    ts,
+                    function.path,
+                    args,
+                )
+
+
 _GROUPS = st.lists(st.lists(WRITES, min_size=1, max_size=3), min_size=4, max_size=14)
 _FOLLOWS = st.lists(SEARCHES, min_size=1, max_size=4)
 
@@ -54,3 +94,16 @@ def test_rule_6_a_live_search_equals_a_fresh_one_after_every_commit(
     groups: Sequence[Sequence[Write]], follows: Sequence[Follow], interleave: bool, seed: int
 ) -> None:
     arun(check(groups, follows, interleave, seed))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.lists(WRITES, min_size=3, max_size=10), min_size=2, max_size=4),
+    st.lists(VECTOR_SEARCHES, min_size=2, max_size=5),
+    st.booleans(),
+    st.integers(0, 1 << 16),
+)
+def test_rule_3_searches_that_commits_overtake_are_of_one_snapshot(
+    writers: Sequence[Sequence[Write]], follows: Sequence[Follow], interleave: bool, seed: int
+) -> None:
+    arun(check_all_that_was_shown(writers, follows, interleave, seed))

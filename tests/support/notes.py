@@ -173,7 +173,7 @@ WRITES = st.one_of(
     st.tuples(st.just("erase"), st.fixed_dictionaries({"n": _ANY})),
 )
 
-SEARCHES = st.one_of(
+VECTOR_SEARCHES = st.one_of(
     st.tuples(st.just(nearest), st.fixed_dictionaries({"tags": st.sampled_from([[], [0], [0, 1]])})),
     st.tuples(st.just(around), st.fixed_dictionaries({"filter": st.integers(0, 3), "limit": st.integers(1, 4)})),
     st.tuples(
@@ -182,6 +182,10 @@ SEARCHES = st.one_of(
             {"x": st.sampled_from([1.0, -0.5]), "rank": st.integers(0, 3), "limit": st.integers(1, 3)}
         ),
     ),
+)
+
+SEARCHES = st.one_of(
+    VECTOR_SEARCHES,
     st.tuples(
         st.just(both),
         st.fixed_dictionaries(

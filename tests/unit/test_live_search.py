@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
+from random import Random
 from typing import Any
 
 import pytest
 
 import reflow as rf
+from reflow.engine.runner import Result
 from reflow.search.metric import VectorQuery
 from reflow.testing import Simulation, simulate
 from tests.support import arun
@@ -359,24 +362,48 @@ def test_rule_2_insert_unless_a_word_is_there_under_concurrency() -> None:
     arun(main())
 
 
-@pytest.mark.parametrize("seed", range(12))
-def test_rule_6_a_search_that_is_overtaken_by_commits_is_shown_as_it_is_at_last(seed: int) -> None:
-    """Over a storage that suspends at every await, hits are loaded while other commits are published."""
+@docs.query
+async def two(ctx: rf.QueryCtx, angle: float) -> list[Any]:
+    """Hits, something else, and hits again: commits find time to come in between."""
+    first = await ctx.db.nearest(Doc.meaning, [10, angle], limit=3)
+    await ctx.db.query(Doc).take(2)
+    second = await ctx.db.nearest(Doc.meaning, [angle, 10], limit=2, filter=PASSING)
+    return [[hit.doc.title, hit.score] for hit in (*first, *second)]
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_rule_3_searches_that_commits_overtake_are_of_one_snapshot(seed: int) -> None:
+    """Over a storage that suspends at every await, commits are published while queries load what they have found."""
+    random = Random(seed)
+
+    async def write(sim: Simulation, ids: list[rf.Id[Doc]]) -> None:
+        for _ in range(12):
+            vector = [random.uniform(-10, 10), random.uniform(-10, 10)]
+            match random.randint(0, 3):
+                case 0:
+                    ids.append(await sim.mutation(add, f"{random.random()}", vector, tag=random.choice("abc")))
+                case 1 if len(ids) > 4:
+                    await sim.mutation(remove, ids.pop(random.randrange(len(ids))))
+                case _:
+                    with suppress(rf.ReflowError):  # another writer may have removed it
+                        await sim.mutation(move, random.choice(ids), vector)
 
     async def main() -> None:
         async with simulate(app, interleave=True, seed=seed) as sim:
-            ids = [await sim.mutation(add, f"{n}", [10, n]) for n in range(9)]
+            ids = [await sim.mutation(add, f"{n}", [10, n], tag="abc"[n % 3]) for n in range(9)]
             client = Client(sim)
-            query = client.add(near)
+            states: list[tuple[int, dict[int, Result]]] = []
+            client.seen = lambda: states.append((client.version.ts, dict(client.results)))
+            angles = {client.add(two, angle=float(angle)): float(angle) for angle in range(0, 12, 3)}
             await client.up_to_date()
-            for turn in range(6):
-                writes = [sim.mutation(move, id, [10, (7 * turn + 5 * place) % 11]) for place, id in enumerate(ids)]
-                await asyncio.gather(*writes[:: 1 + turn % 3])
-                for unused in set(writes) - set(writes[:: 1 + turn % 3]):
-                    unused.close()
-                await client.up_to_date()
-                await sim.quiet()
-                fresh = await sim.engine.query_at(near, near.arguments.encode((), {}), sim.engine.committer.published)
-                assert client.results[query].value == fresh.value
+            await asyncio.gather(*(write(sim, ids) for _ in range(4)))
+            await client.up_to_date()
+            await sim.quiet()
+            states.append((sim.engine.committer.published, dict(client.results)))
+            for ts, results in states:
+                for query, result in results.items():
+                    fresh = await sim.engine.query_at(two, two.arguments.encode((angles[query],), {}), ts)
+                    assert result.value is not None
+                    assert result.value == fresh.value
 
     arun(main())
