@@ -276,6 +276,8 @@ def test_a_mask_of_rows_that_are_there_may_be_taken_while_rows_are_added() -> No
         found.append_many(rows[start : start + 250])
         for metadata in rows[start + 250 : start + 500]:
             found.append(metadata)
+        found.append_many([{"kind": "taken back", "rare": start, "tags": ["t7"]}] * 20)
+        found.truncate(len(found) - 20)
     stop.set()
     for thread in threads:
         thread.join()

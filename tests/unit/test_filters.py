@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import StrEnum
 from typing import Any
 
@@ -346,3 +347,52 @@ def test_bad_metadata_is_told_what_is_wrong(metadata: Any, message: str) -> None
 
 def test_metadata_may_have_the_size_of_the_bound() -> None:
     assert check_metadata({"a": "x" * (DEFAULT.metadata_bytes - 8)})
+
+
+# --- What nobody should send ----------------------------------------------------------------------------------------
+
+
+def nested(depth: int) -> Any:
+    found: Any = "x"
+    for _ in range(depth):
+        found = [found]
+    return found
+
+
+def in_a_circle() -> Any:
+    found: list[Any] = []
+    found.append(found)
+    return found
+
+
+HOSTILE: dict[str, Any] = {
+    "deep": nested(20_000),
+    "circle": in_a_circle(),
+    "long": [0] * 100_000,
+    "huge": {"$gt": [10**5000]},
+    "huge operator": {10**5000: 1},
+    "surrogate": {"$gt": "\ud800"},
+    "surrogate operator": {"$\ud800": 1},
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_refusal_is_short_and_can_be_sent_whatever_was_given(name: str) -> None:
+    refusals: list[Callable[[], object]] = [lambda: parse({"field": HOSTILE[name]}), lambda: parse(HOSTILE[name])]
+    if not isinstance(HOSTILE[name], dict):
+        refusals.append(lambda: check_metadata({"field": HOSTILE[name]}))
+    for refused in refusals:
+        with pytest.raises((InvalidFilter, InvalidValue)) as caught:
+            refused()
+        assert len(str(caught.value).encode()) < 500
+
+
+def test_a_refusal_is_short_for_any_name() -> None:
+    names: list[Any] = ["$" + "x" * 100_000, "$\ud800", 10**5000, "x" * 100_000]
+    for name in names:
+        with pytest.raises(InvalidFilter) as caught:
+            parse({name: {}})
+        assert len(str(caught.value).encode()) < 500
+        with pytest.raises(InvalidValue) as refused:
+            check_metadata({name: [1]})
+        assert len(str(refused.value).encode()) < 500

@@ -4,13 +4,18 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 import reflow as rf
+from reflow.errors import InvalidFilter
+from reflow.keys import encode_part
 from reflow.storage.memory import MemoryStorage
 from reflow.storage.sqlite import SqliteStorage
 from reflow.testing import Simulation, VirtualClock, simulate
+from reflow.values import Int64
 from tests.support import arun
 from tests.support.client import Client
-from tests.support.simulated import simulated
+from tests.support.simulated import inside, simulated
 
 
 class Page(rf.Table, table="pages"):
@@ -171,3 +176,49 @@ def test_vectors_survive_a_restart_with_their_filters() -> None:
             assert earlier.failure.code == "OutOfRetention"
 
     arun(main())
+
+
+class Odd(rf.Table, table="odd"):
+    value: Any
+
+    meaning = rf.VectorIndex(dims=2, filters=("value",))
+
+
+ODD: list[Any] = [
+    b"x",
+    "\0" + encode_part(b"x").hex(),
+    "\0",
+    ["\0" + encode_part(b"x").hex()],
+    {"a": 1},
+    [2.0],
+    Int64(1),
+    1.0,
+    True,
+    None,
+    "",
+]
+
+
+@inside(rf.App(modules=[], tables=[Odd]))
+async def test_a_filter_tells_every_value_from_all_others(ctx: Any) -> None:
+    for value in ODD:
+        await ctx.db.insert(Odd(value=value), vectors={Odd.meaning: [1.0, 2.0]})
+    for value in ODD:
+        if isinstance(value, list):
+            continue
+        hits = await ctx.db.nearest(Odd.meaning, [1.0, 2.0], limit=20, value=value)
+        listed = [one for one in ODD if isinstance(one, list) and value in one and isinstance(value, str)]
+        assert [hit.doc.value for hit in hits] == [value, *listed]
+        assert type(hits[0].doc.value) is type(value)
+
+
+@inside(app)
+async def test_a_filter_that_is_too_deep_is_refused_as_such(ctx: Any) -> None:
+    deep: Any = "x"
+    for _ in range(20_000):
+        deep = [deep]
+    circle: dict[str, Any] = {}
+    circle["$not"] = circle
+    for bad in ({"tag": deep}, {"$and": deep}, circle):
+        with pytest.raises(InvalidFilter, match="nested 32 deep"):
+            await ctx.db.nearest(Page.meaning, [1, 0], filter=bad)

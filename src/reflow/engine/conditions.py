@@ -8,8 +8,12 @@ from typing import Any, cast
 from reflow.engine.documents import IndexCodec, comparable
 from reflow.errors import DefinitionError, InvalidFilter, InvalidValue
 from reflow.hits import Conditions
+from reflow.limits import DEFAULT
 from reflow.schema import TextIndex, measured_field
 from reflow.search.filters import Filter, both, equals, parse
+
+_LEVELS = 3
+"""Objects and lists in each other that one level of a filter may be: `$and`, its list, a field's operators."""
 
 
 def wanted(index: IndexCodec, conditions: Conditions) -> Filter | None:
@@ -52,12 +56,14 @@ def _filters(index: IndexCodec, given: object) -> Iterator[tuple[str, Filter]]:
             yield f"filter[{name!r}]", found
 
 
-def _comparable(entry: Any) -> Any:
+def _comparable(entry: Any, depth: int = 0) -> Any:
     """An entry of a filter with its operands as documents' values are compared: of enums their value, and so on."""
+    if depth > _LEVELS * DEFAULT.filter_nesting:
+        raise InvalidFilter(f"a filter may be nested {DEFAULT.filter_nesting} deep (limits.filter_nesting)")
     if isinstance(entry, Mapping):
-        return {name: _comparable(item) for name, item in cast("Mapping[Any, Any]", entry).items()}
+        return {name: _comparable(item, depth + 1) for name, item in cast("Mapping[Any, Any]", entry).items()}
     if isinstance(entry, list | tuple):
-        return [_comparable(item) for item in cast("Iterable[Any]", entry)]
+        return [_comparable(item, depth + 1) for item in cast("Iterable[Any]", entry)]
     return comparable(entry)
 
 

@@ -128,12 +128,22 @@ def comparable(value: Any) -> Any:
     """A field's value as filters compare it; what their language lacks becomes a text that equals only itself."""
     if isinstance(value, Enum):
         value = value.value
-    if value is None or (isinstance(value, str | bool | int | float) and not isinstance(value, values.Int64)):
+    if isinstance(value, str):
+        return _own(value)
+    if value is None or (isinstance(value, bool | int | float) and not isinstance(value, values.Int64)):
         return value
     if isinstance(value, list) and all(isinstance(item, str) for item in cast("list[Any]", value)):
-        return cast("list[str]", value)
-    part = encode_part(cast(object, value))
-    return f"\0{part.hex()}"
+        return [_own(item) for item in cast("list[str]", value)]
+    return _spelled(cast(object, value))
+
+
+def _own(text: str) -> str:
+    """A text as it is, unless it could be taken for what stands for another value."""
+    return text if text[:1] != "\0" else _spelled(text)
+
+
+def _spelled(value: object) -> str:
+    return f"\0{encode_part(value).hex()}"
 
 
 def _filter_getter(spec: TableSpec, name: str) -> Callable[[Any], Any]:

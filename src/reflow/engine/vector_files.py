@@ -20,7 +20,7 @@ from reflow.search.vector import FileNote, VectorStore
 from reflow.storage.base import TOP, Snapshot, Storage
 
 _META_PREFIX = "vectors/"
-_METADATA_FORMAT = 1
+_METADATA_FORMAT = 2
 """Grows when the metadata of equal documents are made in another way."""
 
 

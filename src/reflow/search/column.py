@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from reflow.search.conditions import ORDERS, AnyOf, Compared, Exists, Value, number
 from reflow.search.dictionary import Dictionary, key_of, merged
+from reflow.search.ragged import row_places
 
 ABSENT, NUMBER = -1, -2
 """Codes of rows without the field, and of rows that have a number there."""
@@ -50,7 +51,7 @@ class Entries:
         if self.rows is None:
             rows = np.flatnonzero(self.codes[:size] != ABSENT).astype(np.int32)
             return Entries(rows, self.codes[rows], None if self.numbers is None else self.numbers[rows])
-        return self.cut(int(np.searchsorted(self.rows, size)))
+        return self.cut(int(row_places(self.rows, size)))
 
     def cut(self, count: int) -> Entries:
         """The first entries."""
@@ -158,7 +159,7 @@ class Column:
     def truncate(self, size: int) -> None:
         """Forgets the rows from `size` on."""
         entries = self.entries
-        keep = min(size, len(entries.codes)) if entries.rows is None else int(np.searchsorted(entries.rows, size))
+        keep = min(size, len(entries.codes)) if entries.rows is None else int(row_places(entries.rows, size))
         self._count = keep
         if not self._capacity:
             self.entries = entries.cut(keep)
@@ -172,12 +173,12 @@ class Column:
     def written(self, size: int) -> Entries:
         """The entries of the rows below `size`, without the room for more."""
         rows = self.entries.rows
-        return self.entries.cut(size if rows is None else int(np.searchsorted(rows, size)))
+        return self.entries.cut(size if rows is None else int(row_places(rows, size)))
 
     def value(self, row: int) -> tuple[Value] | tuple[()]:
         """The value of a row, if it has one."""
         entries = self.entries
-        place = row if entries.rows is None else int(np.searchsorted(entries.rows, row))
+        place = row if entries.rows is None else int(row_places(entries.rows, row))
         if place >= len(entries.codes) or (entries.rows is not None and entries.rows[place] != row):
             return ()
         code = int(entries.codes[place])
@@ -194,7 +195,7 @@ class Column:
         if entries.rows is None:
             places, there = rows, rows < len(entries.codes)
         else:
-            places = np.searchsorted(entries.rows, rows)
+            places = row_places(entries.rows, rows)
             there = places < len(entries.codes)
             there[there] = entries.rows[places[there]] == rows[there]
         if not there.all():
@@ -233,7 +234,7 @@ def _in_range(entries: Entries, test: _Test, rows: range) -> Mask:
         mask = np.zeros(len(rows), dtype=np.bool_)
         mask[: len(found)] = found
         return mask
-    part = slice(*np.searchsorted(entries.rows, (rows.start, rows.stop)))
+    part = slice(*row_places(entries.rows, (rows.start, rows.stop)))
     found = test(entries.codes[part], None if entries.numbers is None else entries.numbers[part])
     mask = np.zeros(len(rows), dtype=np.bool_)
     mask[entries.rows[part][found] - rows.start] = True

@@ -30,6 +30,7 @@ ORDERS: dict[Order, Callable[[Any, float], Any]] = {"$gt": gt, "$gte": ge, "$lt"
 
 _MISSING: Any = object()
 _SHOWN = 100
+_pieces = json.JSONEncoder(ensure_ascii=False, default=repr, skipkeys=True).iterencode
 pack = msgspec.msgpack.Encoder().encode
 """Bytes of plain values that are equal for equal values only, also across classes."""
 
@@ -70,9 +71,22 @@ def as_list(value: object) -> Sequence[object] | None:
 
 
 def shown(value: object) -> str:
-    """A value as JSON, for a message: cut when long."""
-    text = json.dumps(value, ensure_ascii=False, default=repr, skipkeys=True)
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+    """A value as JSON, for a message: cut when long, and only its kind where it can't be written."""
+    text = ""
+    try:
+        for piece in _pieces(value):  # no more of them than are shown, however large or deep the value is
+            text += piece[: _SHOWN + 1]
+            if len(text) > _SHOWN:
+                break
+    except (ValueError, RecursionError):  # a circle, or an integer of thousands of digits
+        return f"a value of the class {type(value).__name__}"
+    return printable(text)
+
+
+def printable(text: str) -> str:
+    """A text for a message: cut when long, and valid Unicode."""
+    text = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,7 @@ from reflow.search.conditions import (
     joined,
     number,
     pack,
+    printable,
     shown,
     token,
 )
@@ -158,18 +159,22 @@ class _Reader:
             return Fails(self.group(entry, depth + 1))
         if name.startswith("$"):
             raise InvalidFilter(
-                f"only logical operators such as $or and $and are allowed at top level, got {name} instead"
+                f"only logical operators such as $or and $and are allowed at top level, got {printable(name)} instead"
             )
         return self._field(_encodable(name), entry)
 
     def _field(self, field: str, entry: Any) -> Condition:
         if self._fields is not None and field not in self._fields:
-            raise InvalidFilter(f"can't be filtered by {field!r}; the fields to filter by are {sorted(self._fields)}")
+            raise InvalidFilter(
+                f"can't be filtered by {field!r:.100}; the fields to filter by are {sorted(self._fields)}"
+            )
         if not isinstance(entry, Mapping):
             return self._operator(field, "$eq", entry)
         operators = cast("Mapping[object, Any]", entry)
         if not operators:
-            raise InvalidFilter(f"the field {field!r} must be followed by a value or by operators, got {{}} instead")
+            raise InvalidFilter(
+                f"the field {field!r:.100} must be followed by a value or by operators, got {{}} instead"
+            )
         return joined(AllHold, [self._operator(field, name, operand) for name, operand in operators.items()])
 
     def _operator(self, field: str, name: object, operand: Any) -> Condition:
@@ -196,7 +201,7 @@ class _Reader:
                 return Exists(field, operand)
             case _:
                 raise InvalidFilter(
-                    f"{shown(name)} is not a valid operator for the field {field!r}; valid are "
+                    f"{shown(name)} is not a valid operator for the field {field!r:.100}; valid are "
                     "$eq, $ne, $gt, $gte, $lt, $lte, $in, $nin and $exists"
                 )
 
@@ -304,5 +309,6 @@ def _checked_value(name: str, value: object) -> Value:
     if items is not None and all(isinstance(item, str) for item in items):
         return [str.__str__(cast(str, item)) for item in items]
     raise InvalidValue(
-        f"Metadata value must be a string, number, boolean or list of strings, got '{shown(value)}' for field '{name}'"
+        f"Metadata value must be a string, number, boolean or list of strings, got '{shown(value)}' for "
+        f"field '{printable(name)}'"
     )

@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from reflow.search.ragged import ends, pieces
+from reflow.search.ragged import ends, pieces, row_places
 from reflow.search.sparse import Sparse
 
 _FIRST_CAPACITY = 16
@@ -160,7 +160,7 @@ class Postings:
 
     def truncate(self, size: int) -> None:
         """Forgets the rows from `size` on."""
-        keep = int(np.searchsorted(self._vectors.rows, size))
+        keep = int(row_places(self._vectors.rows, size))
         self._runs = tuple(run for run in self._runs if run[0] <= keep)
         self._count = min(self._count, keep)
         self._size = min(self._size, size)
@@ -172,7 +172,7 @@ class Postings:
     def sparse(self, row: int) -> Sparse | None:
         """The vector of a row, None if it has none."""
         vectors = self._vectors
-        place = int(np.searchsorted(vectors.rows, row))
+        place = int(row_places(vectors.rows, row))
         if place == len(vectors.rows) or vectors.rows[place] != row:
             return None
         part = slice(vectors.bounds[place], vectors.bounds[place + 1])
@@ -187,7 +187,7 @@ class Postings:
         first, last, _ = rows.indices(self._size)
         length = max(0, last - first)
         runs, vectors = self._runs, self._vectors
-        start, stop = np.searchsorted(vectors.rows, (first, max(first, last)))
+        start, stop = row_places(vectors.rows, (first, max(first, last)))
         parts: list[tuple[NDArray[np.int32], NDArray[np.float64]]] = []
         values = vectors.bounds[stop] - vectors.bounds[start]
         if runs and values > _DIRECT and values * _SHARE > vectors.bounds[runs[-1][0]]:

@@ -1,4 +1,4 @@
-"""Pieces of different lengths, kept one after the other in one array."""
+"""Pieces of different lengths, kept one after the other in one array, and rows that few have."""
 
 from __future__ import annotations
 
@@ -19,6 +19,14 @@ def ends(lengths: Sequence[int] | NDArray[np.int64]) -> NDArray[np.int64]:
     result = np.zeros(len(lengths) + 1, dtype=np.int64)
     np.cumsum(lengths, out=result[1:])
     return result
+
+
+def row_places(rows: NDArray[np.int32], wanted: object) -> NDArray[np.intp]:
+    """Where the wanted row numbers are, or would be, among ascending ones.
+
+    NumPy would copy all rows for a search by numbers of another type, such as Python's.
+    """
+    return np.searchsorted(rows, np.asarray(wanted, dtype=np.int32))
 
 
 def pieces(bounds: NDArray[np.int64], wanted: NDArray[np.intp], data: NDArray[Kind]) -> NDArray[Kind]:
