@@ -299,6 +299,10 @@ class View:
         rows = segment.rows_of(space, ts)
         return cls(segment, segment.arrays, rows, ts, space if mixed else None, segment.ends > 0, unborn)
 
+    def some_later(self, ts: int) -> bool:
+        """Whether rows of a base may have appeared after `ts`."""
+        return isinstance(self.segment, Base) and self.segment.newest > ts
+
     def __len__(self) -> int:
         return self.rows.stop - self.rows.start
 

@@ -9,7 +9,9 @@ from typing import NamedTuple
 import numpy as np
 
 from reflow.limits import Limits
+from reflow.search import graph
 from reflow.search.fold import Fold, Target
+from reflow.search.graph import Graph
 from reflow.search.metric import Metric, Place, VectorChange
 from reflow.search.rows_file import FORMAT, Header, read
 from reflow.search.segment import FOREVER, Base, Segment, Tail, View, row_bytes
@@ -58,6 +60,8 @@ class VectorTable:
         self._fold: Fold | None = None
         self._owes_file = False
         """Whether a file is to be written that the next start can use, as soon as nothing else is."""
+        self._graphs: dict[int, Graph] = {}
+        """By space."""
         self._counts: dict[int, int] = {}
         """By space, what is present."""
         self._horizon = 0
@@ -302,6 +306,37 @@ class VectorTable:
                 self.file = BaseFile(fold.name, fold.target.header.ts)
             self._older = [tail for tail in self._older if tail not in fold.segments]
         fold.release()
+
+    # Graphs
+
+    def graph(self, space: int) -> Graph | None:
+        """The graph of a namespace, where it is large and the graph is ready; otherwise that is begun."""
+        base = self._base
+        if not graph.AVAILABLE or base is None or not self.dims:
+            return None
+        rows = base.rows_of(space, self.changed)
+        if rows.stop - rows.start < self._limits.graph_rows:
+            return None
+        found = self._graphs.get(space)
+        if found is None:
+            found = self._graphs[space] = Graph(self.dims, self.metric, space)
+        found.follow(base, None if self.file is None else self.file.name, self._directory)
+        return found if found.ready else None
+
+    def stop(self) -> None:
+        """Makes no more graphs: the table was dropped."""
+        for found in self._graphs.values():
+            found.stop()
+
+    def join_graphs(self) -> None:
+        """Waits for graphs that are being made."""
+        for found in self._graphs.values():
+            found.join()
+
+    def leave_graphs(self) -> None:
+        """Stops the making of graphs and saves them for the next start."""
+        for found in self._graphs.values():
+            found.leave(self._base, None if self.file is None else self.file.name, self._directory)
 
     # Reading
 

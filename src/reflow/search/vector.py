@@ -17,13 +17,17 @@ import numpy as np
 
 from reflow.errors import OutOfRetention
 from reflow.limits import Limits
+from reflow.search import graph
 from reflow.search.filters import Filter
 from reflow.search.metric import Metric, Place, Vector, VectorChange, VectorQuery
 from reflow.search.rows_file import SUFFIX, UNFINISHED, stem
-from reflow.search.scan import best, best_added
+from reflow.search.searching import approximated, searched
 from reflow.search.segment import FOREVER, Segment, View
 from reflow.search.sparse import Sparse
 from reflow.search.table import VectorTable
+
+_ROWS = (SUFFIX, UNFINISHED)
+_GRAPHS = (graph.SUFFIX, graph.UNFINISHED)
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -69,8 +73,10 @@ class VectorStore:
     def drop(self, place: Place) -> None:
         """Forgets a place with all its rows."""
         table = self.tables.pop(place, None)
-        if table is not None and table.busy:
-            self._leaving.append(table)
+        if table is not None:
+            table.stop()
+            if table.busy:
+                self._leaving.append(table)
 
     def drop_space(self, place: Place, space: int, ts: int) -> None:
         """Ends all rows of a namespace."""
@@ -146,8 +152,10 @@ class VectorStore:
         used = {*self._named.values(), *(table.file.name for table in tables if table.file is not None)}
         written = tuple(stem(table.place) + end for table in tables if table.folding for end in ("-", UNFINISHED))
         for path in self._directory.iterdir():
-            ours = path.name.endswith((SUFFIX, UNFINISHED))
-            if ours and path.name not in used and not path.name.startswith(written):
+            ours = path.name.endswith((*_ROWS, *_GRAPHS))
+            base = path.name.partition(SUFFIX)[0] + SUFFIX
+            known = path.name in used or (base in used and path.name.endswith(_GRAPHS))
+            if ours and not known and not path.name.startswith(written):
                 path.unlink(missing_ok=True)
 
     # Reading
@@ -213,6 +221,9 @@ class VectorStore:
             table.settle()
             table.finish()
         await self.join()
+        for table in self.tables.values():
+            table.adopt()
+            await asyncio.get_running_loop().run_in_executor(None, table.leave_graphs)
 
     async def join(self) -> None:
         """Returns once nothing is made in threads."""
@@ -242,9 +253,13 @@ class VectorStore:
         self._check_kept(ts)
         table = self.tables[place]
         views = table.views(query.space, ts)
+        if approximate and query.vector is not None and query.sparse is None:
+            found = table.graph(query.space)
+            if found is not None:
+                return await _in_thread(approximated, table.metric, views, query, found)
         if sum(map(len, views)) <= self._limits.scan_inline_rows:
-            return _searched(table.metric, views, query)
-        return await _in_thread(_searched, table.metric, views, query)
+            return searched(table.metric, views, query)
+        return await _in_thread(searched, table.metric, views, query)
 
 
 async def _in_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -262,11 +277,3 @@ def _difference(here: Sequence[View], there: Sequence[View]) -> list[int]:
     ours = np.concatenate([nothing, *(view.documents() for view in here)])
     theirs = np.concatenate([nothing, *(view.documents() for view in there)])
     return np.setdiff1d(ours, theirs, assume_unique=True).tolist()
-
-
-def _searched(metric: Metric, views: Sequence[View], query: VectorQuery) -> list[tuple[float, int]]:
-    dense = query.vector is not None
-    parts = [view.part(query.filter, query.sparse, dense=dense) for view in views]
-    if query.vector is not None:
-        return best(metric, query.vector, parts, query.limit)
-    return best_added(parts, query.limit)
