@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 import threading
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 import pytest
@@ -10,7 +11,8 @@ import pytest
 from reflow.errors import InvalidValue
 from reflow.search import dictionary
 from reflow.search.columns import Columns
-from reflow.search.dictionary import RECENT
+from reflow.search.conditions import pack
+from reflow.search.dictionary import RECENT, Packed
 from reflow.search.filters import Filter, parse
 
 ROWS: list[dict[str, Any]] = [
@@ -282,3 +284,49 @@ def test_a_mask_of_rows_that_are_there_may_be_taken_while_rows_are_added() -> No
     for thread in threads:
         thread.join()
     assert not wrong, wrong[:3]
+
+
+def of_one_hash(count: int) -> list[str]:
+    """Different texts with the same CRC-32: it is linear in the bits, so enough of them cancel out."""
+    length = 48
+    plain = pack("a" * length)
+    basis: dict[int, tuple[int, int]] = {}
+    nothing: list[int] = []
+    for bit in range(length):
+        text = bytearray(plain)
+        text[len(plain) - length + bit] ^= 2
+        effect, flips = crc32(text) ^ crc32(plain), 1 << bit
+        while effect and effect.bit_length() in basis:
+            other, its = basis[effect.bit_length()]
+            effect, flips = effect ^ other, flips ^ its
+        if effect:
+            basis[effect.bit_length()] = effect, flips
+        else:
+            nothing.append(flips)
+    found: list[str] = []
+    for number in range(count):
+        flips = 0
+        for bit, some in enumerate(nothing):
+            flips ^= some if number >> bit & 1 else 0
+        found.append("".join("c" if flips >> bit & 1 else "a" for bit in range(length)))
+    return found
+
+
+def test_values_made_to_have_one_hash_are_found_and_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = of_one_hash(2 * RECENT)
+    assert len({crc32(pack(text)) for text in texts}) == 1
+    columns = Columns()
+    columns.append_many({"text": text} for text in texts)
+    columns = columns.take(np.arange(len(texts)))
+    reads = 0
+    content = Packed.content
+
+    def counted(packed: Packed, entry: int) -> bytes:
+        nonlocal reads
+        reads += 1
+        return content(packed, entry)
+
+    monkeypatch.setattr(Packed, "content", counted)
+    mask = columns.mask(wanted({"text": {"$in": texts[::10]}}))
+    assert np.flatnonzero(mask).tolist() == list(range(0, len(texts), 10))
+    assert reads <= len(texts)

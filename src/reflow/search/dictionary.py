@@ -74,12 +74,14 @@ class Packed:
 
     def find(self, contents: Sequence[bytes], hashes: NDArray[np.uint32]) -> NDArray[np.int32]:
         """The entries with one of the contents, and the lists that have such an element, in no particular order."""
+        asked = set(contents)
+        hashes = np.unique(hashes)  # so that values made to have one hash are looked at once for all of the contents
         first = np.searchsorted(self.hashes, hashes, "left", sorter=self.order)
         last = np.searchsorted(self.hashes, hashes, "right", sorter=self.order)
         found: list[int] = []
         for place in np.flatnonzero(last > first).tolist():
             candidates = cast("list[int]", self.order[first[place] : last[place]].tolist())
-            found += [entry for entry in candidates if self.content(entry) == contents[place]]
+            found += [entry for entry in candidates if self.content(entry) in asked]
         entries = np.array(found, dtype=np.int32)
         if not found or not len(self.elements):
             return entries
