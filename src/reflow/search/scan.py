@@ -47,6 +47,8 @@ _GATHER_BYTES = 1 << 20
 _GATHER_SHARE = 8
 """Where less than one row in so many passes, the rows are gathered and not scanned in place."""
 _EXACT_BYTES = 1 << 20
+_CODED_BYTES = 256 << 10
+"""Vectors that are coded at once: what is computed on the way stays near the processor."""
 _FIRST_ROWS = 512
 _FIRST_SHARE = 4
 """The first block has so many rows, and so many more per row that is looked for."""
@@ -61,15 +63,24 @@ def bounds_kept(metric: Metric) -> int:
 
 def coded(metric: Metric, rows: NDArray[np.float32]) -> tuple[Codes, Bounds]:
     """The codes and bounds of vectors, shape (rows, dims)."""
+    codes = np.empty(rows.shape, dtype=np.int8)
     bounds = np.zeros((bounds_kept(metric), len(rows)))
-    if not rows.size:
-        return np.empty(rows.shape, dtype=np.int8), bounds
-    largest = np.maximum(rows.max(axis=1), -rows.min(axis=1))
+    if rows.size:
+        step = max(_FEW_ROWS, _CODED_BYTES // rows[0].nbytes)
+        for start in range(0, len(rows), step):
+            part = slice(start, start + step)
+            _code(metric, rows[part], codes[part], bounds[:, part])
+    return codes, bounds
+
+
+def _code(metric: Metric, rows: NDArray[np.float32], codes: Codes, bounds: Bounds) -> None:
+    steps = np.abs(rows)
+    largest = steps.max(axis=1)
     divisors: NDArray[np.float32] = np.where(largest > 0, largest, 1).astype(np.float32)
-    steps = np.divide(rows, divisors[:, np.newaxis], dtype=np.float32)
+    np.divide(rows, divisors[:, np.newaxis], out=steps)
     steps *= np.float32(_TOP)
     missed = np.rint(steps)
-    codes = missed.astype(np.int8)
+    codes[:] = missed
     np.subtract(steps, missed, out=missed)
     lengths = _lengths(steps)
     errors = _lengths(missed) + _ROUNDING * lengths
@@ -79,11 +90,11 @@ def coded(metric: Metric, rows: NDArray[np.float32]) -> tuple[Codes, Bounds]:
     bounds[0], bounds[1], bounds[2] = unit, unit * errors, unit * (lengths + errors)
     if metric == "euclidean":
         bounds[3] = (unit * lengths) ** 2
-    return codes, bounds
 
 
 def _lengths(rows: NDArray[np.float32]) -> NDArray[np.float64]:
-    return np.sqrt(np.einsum("ij,ij->i", rows, rows, dtype=np.float64))
+    wide = rows.astype(np.float64)
+    return np.sqrt(np.vecdot(wide, wide))
 
 
 class Question:
