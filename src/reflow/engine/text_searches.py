@@ -145,7 +145,9 @@ class _Stored:
     async def hits(self, limit: int, behind: bytes | None, up_to: bytes | None) -> Ranking:
         """The best ones that pass the filter, fetched in growing steps until there are enough."""
         tx, passed = self._tx, Ranking()
-        offset, size = 0, min(limit + len(self._own), tx.host.limits.documents_read)
+        most = tx.host.limits.documents_read
+        # A page with a known end has few hits, however many it may have.
+        offset, size = 0, min((limit if up_to is None else tx.host.limits.scan_page) + len(self._own), most)
         while True:
             found = await tx.wait(tx.snapshot.search_text(self._index.number, self._terms, limit=size, offset=offset))
             ranking = [(hit.score, hit.seq) for hit in found if hit.seq not in self._own]
@@ -155,7 +157,7 @@ class _Stored:
             if len(found) < size or len(passed) >= limit or over:
                 return passed[:limit]
             offset += size
-            size = min(4 * size, tx.host.limits.documents_read)
+            size = min(4 * size, most)
 
     async def _passing(self, ranking: Ranking, filter: Filter) -> Ranking:
         values = await self._tx.wait(self._tx.snapshot.get_many(self._codec.number, [seq for _, seq in ranking]))

@@ -431,7 +431,7 @@ class StandingSearches(Generic[O]):
 
     def publish(self, changes: Sequence[VectorChange]) -> set[O]:
         """Takes over what a group of commits changes, in their order; the owners whose results are others now."""
-        owners = {owner for owner, reads in self._sparse.items() if any(read.concerned(changes) for read in reads)}
+        owners = self._sparse_concerned(changes) if self._sparse else set[O]()
         if not self._searches:
             return owners
         before: dict[_Standing[O], list[Ranked]] = {}
@@ -454,6 +454,16 @@ class StandingSearches(Generic[O]):
             if standing.lost or standing.ranking[: standing.limit] != top:
                 owners |= standing.owners
         return owners
+
+    def _sparse_concerned(self, changes: Iterable[VectorChange]) -> set[O]:
+        by_space: dict[tuple[Place, int], list[VectorChange]] = defaultdict(list)
+        for change in changes:
+            by_space[change.place, change.space].append(change)
+        return {
+            owner
+            for owner, reads in self._sparse.items()
+            if any(read.concerned(by_space.get((read.place, read.query.space), ())) for read in reads)
+        }
 
     def _arrive(
         self, space: _Space[O], changes: Sequence[VectorChange], before: dict[_Standing[O], list[Ranked]]
