@@ -57,7 +57,7 @@ function Connection() {
       ? ["lost", "Reconnecting…"]
       : ["connecting", "Connecting…"];
   const hint = isWebSocketConnected
-    ? "Connected: everything here changes as the data does"
+    ? "Connected: what changes on the server appears here by itself"
     : "No connection to the server. The page reconnects by itself.";
   return (
     <Tooltip label={hint} openDelay={300}>

@@ -7,6 +7,7 @@ import { More } from "../components/more.tsx";
 import { Empty, Panel, Problem } from "../components/panel.tsx";
 import { usePlace } from "../lib/location.ts";
 import { useStarted } from "../lib/started.ts";
+import { useIsRemote } from "../lib/store.ts";
 
 const NEIGHBOURS = 10;
 const PAGE = 10;
@@ -67,6 +68,7 @@ function Neighbours({ chunk }: { chunk: string }) {
 }
 
 function Compared({ comparisonId }: { comparisonId: string | null }) {
+  const isRemote = useIsRemote();
   const comparison = useQuery(api.comparisons.get, comparisonId === null ? "skip" : { comparisonId });
   if (!comparison) return <ChunkSkeleton rows={5} />;
   const { target, relatedChunks } = comparison;
@@ -80,7 +82,7 @@ function Compared({ comparisonId }: { comparisonId: string | null }) {
       </div>
       {relatedChunks.length === 0 ? (
         <Empty title="No neighbours">
-          Nothing else is embedded yet. <a href="#/sources">Add another source</a> and it appears here.
+          Nothing else is embedded yet. <a href="#/sources">Add another source</a> and {isRemote ? "compare again" : "it appears here"}.
         </Empty>
       ) : (
         <ChunkList label="Nearest neighbours" rows={relatedChunks} />

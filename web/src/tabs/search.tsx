@@ -7,6 +7,7 @@ import { RetryIcon, SearchIcon } from "../components/icons.tsx";
 import { Empty, Panel, Problem } from "../components/panel.tsx";
 import { hashOf, usePlace } from "../lib/location.ts";
 import { useStarted } from "../lib/started.ts";
+import { useIsRemote } from "../lib/store.ts";
 import { reasonOf } from "../lib/words.ts";
 import { History } from "./history.tsx";
 
@@ -24,10 +25,12 @@ type SearchTabProps = { box: RefObject<HTMLInputElement | null> };
 
 export function SearchTab({ box }: SearchTabProps) {
   const [place, go] = usePlace();
+  const [repeats, setRepeats] = useState(0);
+  const ask = (input: string) => (input === place.input ? setRepeats(repeats + 1) : go({ tab: "search", input }));
   return (
     <Stack gap="lg">
-      <SearchBox box={box} input={place.input} onSearch={(input) => go({ tab: "search", input })} />
-      {place.input ? <Results key={place.input} input={place.input} /> : <Welcome />}
+      <SearchBox box={box} input={place.input} onSearch={ask} />
+      {place.input ? <Results key={`${repeats} ${place.input}`} input={place.input} /> : <Welcome />}
       <History current={place.input} />
     </Stack>
   );
@@ -74,13 +77,17 @@ function SearchBox({ box, input, onSearch }: SearchBoxProps) {
 }
 
 function Welcome() {
+  const isRemote = useIsRemote();
   return (
     <div className="welcome">
       <Title order={2} size="h3">
         Search by meaning and by words
       </Title>
       <Text c="dimmed" maw={560}>
-        Results are live: they change while indexing goes on, and whenever a source is added or deleted. Try one of these:
+        {isRemote
+          ? "Words are searched live. Vectors are in a remote store: matches by meaning are found when you ask, and anew when you ask again."
+          : "Results are live: they change while indexing goes on, and whenever a source is added or deleted."}{" "}
+        Try one of these:
       </Text>
       <Group gap="xs" mt="md">
         {EXAMPLES.map((example) => (
@@ -116,16 +123,17 @@ function Results({ input }: { input: string }) {
 }
 
 function Panels({ input, searchId }: { input: string; searchId: string | null }) {
+  const isRemote = useIsRemote();
   return (
     <>
-      <Panel title="Best matches" note="meaning and words together" aside={<LiveBadge />}>
+      <Panel title="Best matches" note="meaning and words together" aside={!isRemote && <LiveBadge />}>
         <Found input={input} searchId={searchId} list="hybrid" />
       </Panel>
       <div className="beside">
-        <Panel title="By meaning" note="nearest vectors">
+        <Panel title="By meaning" note={isRemote ? "nearest vectors, as of when it was asked" : "nearest vectors"}>
           <Found input={input} searchId={searchId} list="semantic" />
         </Panel>
-        <Panel title="By words" note="full text">
+        <Panel title="By words" note="full text" aside={isRemote && <LiveBadge />}>
           <Found input={input} searchId={searchId} list="words" />
         </Panel>
       </div>
@@ -144,7 +152,7 @@ function LiveBadge() {
 
 type FoundProps = { input: string; searchId: string | null; list: "hybrid" | "semantic" | "words" };
 
-/** One list of a search's live results. Three of these share one subscription. */
+/** One list of a search's results. Three of these share one subscription. */
 function Found({ input, searchId, list }: FoundProps) {
   const results = useQuery(api.searches.results, searchId === null ? "skip" : { searchId });
   const rows = results?.[list] ?? [];
@@ -173,8 +181,17 @@ function Rows({ rows, results, list, input }: RowsProps) {
   }
   return (
     <Empty title="Nothing is embedded yet">
-      Results appear here by themselves as soon as the first chunks are. Or <a href="#/sources">add a source</a>.
+      <WhatNext />
     </Empty>
+  );
+}
+
+function WhatNext() {
+  const when = useIsRemote() ? "Ask again as soon as" : "Results appear here by themselves as soon as";
+  return (
+    <>
+      {when} the first chunks are. Or <a href="#/sources">add a source</a>.
+    </>
   );
 }
 
