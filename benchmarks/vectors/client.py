@@ -19,6 +19,10 @@ REFLOW = "reflow"
 """The one process that all ways of searching reflow share: only one may open a data directory."""
 
 
+_CLOSE_SECONDS = 120.0
+"""Time for saving what is to be found again, such as a large graph."""
+
+
 def command(program: str, data: str) -> list[str]:
     """How the worker of an engine over a data set is started."""
     if program == REFLOW:
@@ -71,7 +75,7 @@ class Worker:
         assert self._process.stdin is not None
         self._process.stdin.close()
         try:
-            self._process.wait(20)
+            self._process.wait(_CLOSE_SECONDS)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()

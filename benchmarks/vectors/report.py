@@ -217,7 +217,7 @@ def _cell(figures: Figures, name: str) -> str:
 
 
 def _engine_table(figures: Figures, data: str, title: str) -> str:
-    units = ("build_s", "build_cpu_s", "open_s", "memory_mb", "effort")
+    units = ("build_s", "build_cpu_s", "open_s", "memory_mb", "with_graph_mb", "effort")
     rows = [
         f"| {name} | " + " | ".join(_shown(figures, f"{data}_{engine}_{unit}") for unit in units) + " |"
         for engine, name in ENGINES.items()
@@ -225,8 +225,8 @@ def _engine_table(figures: Figures, data: str, title: str) -> str:
     ]
     if not rows:
         return ""
-    head = "| | build s | build CPU s | open and first search s | MB once open | candidates |"
-    return "\n".join([f"## {title}: building and opening\n", head, "|---" * 6 + "|", *rows])
+    head = "| | build s | build CPU s | open and first search s | MB once open | MB with the graph | candidates |"
+    return "\n".join([f"## {title}: building and opening\n", head, "|---" * 7 + "|", *rows])
 
 
 def _load_table(figures: Figures) -> str:
