@@ -32,7 +32,8 @@ class Model(Object, frozen=True):
 
     def __str__(self) -> str:
         parts = (self.embedder or "a model without a name", self.revision and f"@{self.revision}", f" ({self.dims})")
-        return "".join(parts) + (f", chunks {self.chunker}" if self.chunker else "")
+        length = "" if self.normalized or not self.embedder else ", not normalized"
+        return "".join(parts) + length + (f", chunks {self.chunker}" if self.chunker else "")
 
 
 class Embedding(Object):

@@ -6,6 +6,7 @@ import asyncio
 import types
 from typing import Any
 
+import msgspec
 import pytest
 
 import reflow as rf
@@ -575,3 +576,16 @@ def test_a_past_before_a_flip_has_its_generation_as_long_as_vectors_are_kept(tmp
             assert "OutOfRetention" in await at(backend, before, "old")
 
     arun(main())
+
+
+@simulated(app)
+async def test_a_refusal_names_what_differs(sim: Simulation) -> None:
+    await filled(sim, "old")
+    for other, word in (
+        ({"revision": "9"}, "old@9"),
+        ({"normalized": False}, "old@1 .16., not normalized"),
+        ({"chunker": "sections"}, "chunks sections"),
+    ):
+        model = msgspec.structs.replace(model_of(OLD), **other)
+        with pytest.raises(CallFailed, match=rf"{word}.*in use are of old@1 \(16\)"):
+            await sim.query(near, embeddings=[Embedding.of([1.0] * 16, model)])
