@@ -39,7 +39,7 @@ bench: $(VENV)/.ready-dev ## measure; writes benchmarks/results.md (vector searc
 
 lock: ## renew the two lock files after a change of pyproject.toml (needs uv)
 	uv lock --no-managed-python
-	uv export --frozen --no-emit-project --no-header --no-annotate -q --all-extras --no-dev -o requirements.lock
+	uv export --frozen --no-emit-project --no-header --no-annotate -q --extra rag --no-dev -o requirements.lock
 	uv export --frozen --no-emit-project --no-header --no-annotate -q --all-extras -o requirements-dev.lock
 
 clean: ## remove everything that was built or installed here
