@@ -13,7 +13,8 @@ import pytest
 
 import reflow as rf
 from reflow.errors import EmbedderError, MissingExtra, Overloaded, StorageError
-from reflow.server.pinecone.errors import refusal
+from reflow.server.pinecone.errors import Refused, refusal
+from reflow.server.pinecone.requests import written
 from reflow.server.serve import Serving
 from tests.support.pinecone_app import ENVIRONMENT, KEY, OTHER_KEY, app, nearest
 from tests.support.servers import Threaded, in_thread
@@ -436,6 +437,34 @@ def test_filters_that_are_refused_everywhere(place: Place, filter: dict[str, Any
     refused(place.post("vectors/update", {"filter": filter, "setMetadata": {"b": 1}}), 400)
     refused(place.post("vectors/fetch_by_metadata", {"filter": filter}), 400)
     assert place.get("vectors/fetch", ids="a").json()["vectors"]["a"]["metadata"] == {"a": 1}
+
+
+def test_a_large_answer_lets_others_have_the_event_loop() -> None:
+    most, taken, turns = 1 << 20, 0, 0
+
+    def texts() -> Iterator[str]:
+        nonlocal taken
+        for _ in range(100):
+            taken += 1
+            yield "x" * (1 << 16)
+
+    async def count_turns() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    async def main() -> None:
+        other = asyncio.create_task(count_turns())
+        parts = await written(texts())
+        assert [json.loads(bytes(part)) for part in parts] == ["x" * (1 << 16)] * 100
+        assert turns >= 20
+        with pytest.raises(Refused, match="pinecone_result_bytes"):
+            await written(texts(), most)
+        assert taken == 100 + 16  # the rest was not even written
+        other.cancel()
+
+    asyncio.run(main())
 
 
 def test_a_result_has_a_bound(http: httpx.Client) -> None:

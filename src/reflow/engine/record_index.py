@@ -35,6 +35,7 @@ from reflow.search.records import (
     checked_namespace,
     checked_values,
     query_vector,
+    records_per_turn,
     sparse_of,
 )
 from reflow.storage.base import sequence_key
@@ -129,7 +130,7 @@ class RecordIndex:
     async def _checked(self, index: VectorIndexRow, shape: Shape, given: list[RecordLike]) -> Prepared:
         entries: list[Entry] = []
         seen: set[str] = set()
-        turn = self._tx.host.limits.records_per_turn
+        turn = records_per_turn(self._tx.host.limits, shape.dims)
         for start in range(0, len(given), turn):
             entries += checked_entries(given[start : start + turn], shape, seen)
             if start + turn < len(given):

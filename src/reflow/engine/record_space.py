@@ -14,7 +14,7 @@ from reflow.errors import InvalidValue
 from reflow.keys import encode_part
 from reflow.search.filters import Filter
 from reflow.search.metric import Place, Vector
-from reflow.search.records import Entry
+from reflow.search.records import Entry, records_per_turn
 from reflow.search.sparse import Sparse
 from reflow.storage.base import TOP, Row, sequence_key
 from reflow.vectors import SparseValues
@@ -48,6 +48,7 @@ class Space:
         self.place: Place = (self.vectors.number, index.number)
         first = encode_part(index.number)
         self._head = first + encode_part(number)
+        self._turn = records_per_turn(tx.host.limits, index.dims)
         self._ends = (0, len(first), len(self._head))
 
     # Reading
@@ -96,14 +97,14 @@ class Space:
 
     async def breathe(self, done: int) -> None:
         """Lets others have the event loop, every so many records."""
-        if (done + 1) % self.tx.host.limits.records_per_turn == 0:
+        if (done + 1) % self._turn == 0:
             await self.tx.wait(asyncio.sleep(0))
 
     async def records(self, seqs: Sequence[int]) -> list[Found]:
         """Records by sequence number, which a search found in this very state."""
         tx, number = self.tx, self.codec.number
         found: list[Found] = []
-        turn = tx.host.limits.records_per_turn
+        turn = self._turn
         for start in range(0, len(seqs), turn):
             part = seqs[start : start + turn]
             stored = [seq for seq in part if (number, seq) not in tx.pending]

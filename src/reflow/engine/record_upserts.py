@@ -12,7 +12,7 @@ from reflow.engine.record_index import Prepared, RecordIndex
 from reflow.engine.record_names import existing_index
 from reflow.engine.transaction import EngineTransaction
 from reflow.errors import InvalidValue, ReflowError
-from reflow.search.records import Entry, Shape, checked_entries
+from reflow.search.records import Entry, Shape, checked_entries, records_per_turn
 from reflow.vectors import RecordLike
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ class Upserts:
 
     async def _checked(self, known: tuple[int, Shape], records: Sequence[RecordLike]) -> Prepared:
         number, shape = known
-        turn = self._engine.limits.records_per_turn
+        turn = records_per_turn(self._engine.limits, shape.dims)
         entries: list[Entry] = []
         seen: set[str] = set()
         for start in range(0, len(records), turn):

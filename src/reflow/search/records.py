@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reflow.errors import InvalidValue
-from reflow.limits import DEFAULT
+from reflow.limits import DEFAULT, Limits
 from reflow.search.conditions import shown
 from reflow.search.filters import check_metadata
 from reflow.search.metric import Metric, Vector
@@ -25,6 +25,8 @@ DEFAULT_NAMESPACE = "__default__"
 
 SMALLEST = 1e-8
 """A vector whose numbers are all closer to zero counts as zeros."""
+
+_USUAL_DIMS = 1024
 
 _FIELDS = frozenset({"id", "values", "sparse_values", "metadata"})
 
@@ -46,6 +48,11 @@ class Entry:
     vector: Vector | None
     sparse: Sparse | None
     metadata: dict[str, Any]
+
+
+def records_per_turn(limits: Limits, dims: int) -> int:
+    """Records that are read or written before the event loop gets a turn: fewer where their vectors are long."""
+    return max(1, limits.records_per_turn * _USUAL_DIMS // max(dims, _USUAL_DIMS))
 
 
 def checked_id(id: object) -> str:

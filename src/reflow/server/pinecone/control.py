@@ -179,7 +179,6 @@ class _Control:
         self._indexes.tables.refuse_change(name)
         if body.embed is not UNSET:
             raise unimplemented("an index gets its embedder when it is made: POST /indexes/create-for-model")
-
         protected = None if body.deletion_protection is None else _protection(body.deletion_protection)
 
         async def work(tx: EngineTransaction) -> IndexInfo:
@@ -191,10 +190,7 @@ class _Control:
 
     async def delete(self, request: Request) -> Reply:
         """Removes an index with all its records; it is gone at once."""
-        name = request.names[0]
-        self._indexes.tables.refuse_change(name)
-
-        await self._engine.transact(lambda tx: Records(tx).delete_index(name))
+        await self._indexes.delete(request.names[0])
         return Reply(202, b"")
 
 

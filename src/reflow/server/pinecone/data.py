@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
+
+from msgspec import Raw
 
 from reflow.engine.engine import Engine
 from reflow.server.pinecone.errors import invalid, not_found
 from reflow.server.pinecone.indexes import Indexes
-from reflow.server.pinecone.requests import EMPTY, Reply, Request, Routes, reply
+from reflow.server.pinecone.requests import EMPTY, Reply, Request, Routes, reply, written
 from reflow.server.pinecone.shapes import (
     Update,
     decode_delete,
@@ -19,8 +22,8 @@ from reflow.server.pinecone.shapes import (
     inner,
     outer,
     sparse,
-    told_by_id,
     told_match,
+    told_stored,
     usage,
 )
 from reflow.vectors import Index, Record
@@ -87,15 +90,8 @@ class _Data:
                 include_values=body.include_values,
                 include_metadata=body.include_metadata,
             )
-        matches = [told_match(match) for match in result.matches]
-        told = reply({"matches": matches, "namespace": body.namespace or "", "usage": usage()})
-        most = self._limits.pinecone_result_bytes
-        if len(told.body) > most:
-            raise invalid(
-                f"the result has {len(told.body)} bytes, more than limits.pinecone_result_bytes = {most}: ask for "
-                "fewer with topK, or without values and metadata"
-            )
-        return told
+        matches = await written(map(told_match, result.matches), self._limits.pinecone_result_bytes)
+        return reply({"matches": matches, "namespace": body.namespace or "", "usage": usage()})
 
     async def fetch(self, request: Request) -> Reply:
         """Records by id."""
@@ -104,7 +100,7 @@ class _Data:
         self._check_ids(ids)
         async with self._indexes.reading(request.index) as index:
             found = await index.fetch(ids, namespace=inner(namespace))
-        return reply({"vectors": told_by_id(found.values()), "namespace": namespace or "", "usage": usage()})
+        return reply({"vectors": await _by_id(found.values()), "namespace": namespace or "", "usage": usage()})
 
     async def fetch_by_metadata(self, request: Request) -> Reply:
         """Records that pass a filter, page by page."""
@@ -124,7 +120,7 @@ class _Data:
                 limit=min(limit, fitting),
                 pagination_token=body.pagination_token,
             )
-        answer = {"vectors": told_by_id(page.records), "namespace": body.namespace or "", "usage": usage()}
+        answer = {"vectors": await _by_id(page.records), "namespace": body.namespace or "", "usage": usage()}
         return reply(_with_next(answer, page.next))
 
     async def update(self, request: Request) -> Reply:
@@ -225,6 +221,12 @@ class _Data:
         most = self._limits.records_per_upsert
         if not 1 <= len(ids) <= most:
             raise invalid(f"Provide between 1 and {most} ids, got {len(ids)}")
+
+
+async def _by_id(records: Collection[Record]) -> dict[str, Raw]:
+    """Records by id."""
+    shown = await written(map(told_stored, records))
+    return {record.id: part for record, part in zip(records, shown, strict=True)}
 
 
 async def _require(index: Index, namespace: str) -> None:

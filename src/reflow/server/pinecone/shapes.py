@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -117,13 +116,12 @@ def told_match(match: Match) -> ToldVector:
     return shown
 
 
-def told_by_id(records: Iterable[Record]) -> dict[str, ToldVector]:
-    """Records by id. Older clients want a record to have values, if only none."""
-    found = {record.id: told(record) for record in records}
-    for shown in found.values():
-        if shown.values is UNSET:
-            shown.values = []
-    return found
+def told_stored(record: Record) -> ToldVector:
+    """A record that was fetched. Older clients want it to have values, if only none."""
+    shown = told(record)
+    if shown.values is UNSET:
+        shown.values = []
+    return shown
 
 
 def sparse(given: WireSparse | None) -> SparseValues | None:
