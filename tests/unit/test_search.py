@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 import reflow as rf
-from reflow.errors import InvalidFilter
+from reflow.errors import InvalidFilter, StorageError
 from reflow.keys import encode_part
 from reflow.storage.memory import MemoryStorage
 from reflow.storage.sqlite import SqliteStorage
@@ -222,3 +222,24 @@ async def test_a_filter_that_is_too_deep_is_refused_as_such(ctx: Any) -> None:
     for bad in ({"tag": deep}, {"$and": deep}, circle):
         with pytest.raises(InvalidFilter, match="nested 32 deep"):
             await ctx.db.nearest(Page.meaning, [1, 0], filter=bad)
+
+
+def test_a_commit_that_the_vectors_can_not_follow_is_dropped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def main() -> None:
+        async with simulate(app, storage=SqliteStorage(tmp_path)) as sim:
+            await sim.mutation(add, "before", [1.0, 1.0])
+            vectors = sim.engine.vectors
+
+            def broken(ts: int, changes: object) -> None:
+                raise RuntimeError("out of order")
+
+            with monkeypatch.context() as patch:
+                patch.setattr(vectors, "apply", broken)
+                with pytest.raises(StorageError, match="vectors could not follow"):
+                    await sim.mutation(add, "lost", [1.0, 1.0])
+            await sim.mutation(add, "after", [1.0, 1.0])
+            assert await sim.query(near, [1.0, 1.0]) == ["before", "after"]
+        async with simulate(app, storage=SqliteStorage(tmp_path)) as sim:
+            assert await sim.query(near, [1.0, 1.0]) == ["before", "after"]
+
+    arun(main())

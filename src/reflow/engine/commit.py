@@ -94,6 +94,8 @@ class Committer:
         self.group: list[Commit] = []
         """What the open group has applied so far."""
         self._joined = False
+        self._spoiled: StorageError | None = None
+        """Why the open group must not be committed."""
         self._queue: deque[Job] = deque()
         self._wake: asyncio.Event = asyncio.Event()
         self._published: asyncio.Event = asyncio.Event()
@@ -150,14 +152,20 @@ class Committer:
         return await self._storage.head()
 
     async def apply(self, effects: Effects) -> None:
-        """Adds a batch to the open group. Raises StorageError; then nothing of the batch is in the group."""
+        """Adds a batch to the open group. Raises StorageError; then nothing of the batch will be durable: either it is
+        not in the group, or the group is dropped."""
         await self._breathe(effects)
         await self._storage.apply(effects.batch)
         await self._breathe(effects)
         ts = effects.batch.ts
         self.applied = ts
-        self._vectors.apply(ts, effects.changes)
         self.group.append(Commit(ts, effects.touched))
+        try:
+            self._vectors.apply(ts, effects.changes)
+        except Exception as error:
+            LOG.exception("vectors could not follow what is stored")
+            self._spoiled = StorageError(f"vectors could not follow a commit: {type(error).__name__}: {error}")
+            raise self._spoiled from error
 
     async def _breathe(self, effects: Effects) -> None:
         """Lets queries and sockets have the event loop before and after what takes milliseconds for a large batch."""
@@ -225,7 +233,7 @@ class Committer:
 
     async def _run_group(self) -> int:
         """Runs what waits, commits it, and tells everybody; returns how many."""
-        self.group, self._joined = [], False
+        self.group, self._joined, self._spoiled = [], False, None
         steps: list[Step] = []
         while self._queue and len(steps) < self._limits.group_size:
             steps.append(await self._queue.popleft()())
@@ -242,6 +250,9 @@ class Committer:
         self._published.clear()
         began = self._clock.now_ns()
         try:
+            if self._spoiled is not None:
+                await self._storage.rollback()
+                raise self._spoiled
             await self._storage.commit()
             self._commit_seconds = max(0.0, (self._clock.now_ns() - began) / 1e9)
         except Exception as error:
