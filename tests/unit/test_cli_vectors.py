@@ -75,6 +75,13 @@ def test_an_empty_key_is_a_mistake(here: Here, tmp_path: Path) -> None:
     assert "empty" in said.err
 
 
+@pytest.mark.parametrize("url", ["nonsense", "ftp://vectors.example.com", "https://"])
+def test_an_address_that_is_none_is_a_mistake(here: Here, tmp_path: Path, url: str) -> None:
+    said = here("vectors", "serve", "--port", "0", "--data", tmp_path / "vectors", "--url", url)
+    assert said.status == 2
+    assert "is no address that clients reach" in said.err
+
+
 def test_it_explains_itself(here: Here) -> None:
     assert "serve" in here("vectors", "--help").out
     assert "REFLOW_PINECONE_API_KEY" in here("vectors", "serve", "--help").out

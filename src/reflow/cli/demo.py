@@ -24,6 +24,7 @@ from reflow.cli.remote import Remote, holder
 from reflow.cli.serve import DEFAULT_PORT, Port, until_stopped
 from reflow.errors import MissingExtra, ReflowError
 from reflow.server.serve import serving
+from reflow.stores.sdk import checked_account
 
 if TYPE_CHECKING:
     from playground.corpora import Corpus
@@ -66,6 +67,7 @@ def demo(
         raise UsageError("--json is for the hits of --query: give a question, too")
     show_logs(logging.WARNING)
     _make_importable()
+    _check_store()
     texts = _corpus(corpus)
     directory = data if data is not None else default_data(corpus)
     try:
@@ -95,6 +97,14 @@ def _make_importable() -> None:
     folder = str(playground_folder().parent)
     if folder not in sys.path:
         sys.path.insert(0, folder)
+
+
+def _check_store() -> None:
+    """Raises VectorStoreError where the settings of a remote store can't be right, before anything is indexed."""
+    from playground.lib import pinecone
+
+    if pinecone.is_configured(os.environ):
+        checked_account(os.environ[pinecone.URL], os.environ.get(pinecone.KEY, ""))
 
 
 def _corpus(folder: Path | None) -> Corpus:

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
 import msgspec
 import typer
@@ -70,6 +71,8 @@ def serve(
             if api_key is None
             else "the API key is empty: give --api-key one, or leave it out"
         )
+    if url is not None and not _is_address(url):
+        raise UsageError(f"--url {url} is no address that clients reach: give one such as https://vectors.example.com")
     app = App(modules=[], data=data)
     asyncio.run(_check(data, app.limits))
     app.doors.pinecone = PineconeSettings(keys=keys, url=url, embedder=local_embedder)
@@ -106,6 +109,14 @@ async def _check(data: Path, limits: Limits) -> None:
             f"{data} is the directory of an app (its tables: {', '.join(foreign[:3])}): serve that one, with {SETTING} "
             "in the environment, or choose another directory with --data"
         )
+
+
+def _is_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
 
 
 def _is_loopback(host: str) -> bool:

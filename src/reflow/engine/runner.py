@@ -31,6 +31,7 @@ from reflow.errors import (
     PurityError,
     ReflowError,
     StorageError,
+    VectorStoreError,
 )
 from reflow.functions import Function
 from reflow.generations import Embedded, GenerationsInside
@@ -384,7 +385,9 @@ def describe(error: BaseException, path: str, limits: Limits, *, log: bool) -> F
         return Failure(_sendable(str(error), limits.error_length), code=error.code)
     if isinstance(error, StorageError):
         return fault(error, path)
-    if log:
+    if log and isinstance(error, VectorStoreError):  # of the world outside: where it was met tells nothing
+        FUNCTION_LOG.error("%s: %s", path, error)
+    elif log:
         FUNCTION_LOG.error("%s raised\n%s", path, "".join(traceback.format_exception(error)).rstrip())
     code = error.code if isinstance(error, ReflowError) else "Error"
     text = f"Uncaught {type(error).__name__}: {_text_of(error)}"
