@@ -1,7 +1,7 @@
 """`reconcile`: compares a remote store with the documents, and repairs what differs.
 
-`reflow run reconcile:run` does it at once and prints what was found; by itself it happens every hour. Vectors inside
-reflow can't differ from their documents: for them there is nothing to do.
+`reflow run reconcile:run --data DIR` does it at once and prints what was found; by itself it happens every hour.
+Vectors inside reflow can't differ from their documents: for them there is nothing to do.
 """
 
 from __future__ import annotations

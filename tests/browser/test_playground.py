@@ -12,6 +12,7 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from tests.support.browser import OpenWindow
+from tests.support.cli import running
 from tests.support.demo import running_demo
 
 SCREENSHOTS = Path(__file__).with_name("screenshots")
@@ -238,6 +239,30 @@ def test_the_page_outlives_a_restart_of_the_server(corpus: Path, open_window: Op
         expect(page.get_by_text("Live", exact=True)).to_be_visible(timeout=30_000)
         add_source(page, "spare lamps", "Spare lamps: put a new lamp in, keep the old one for the glass.")
         expect(source(page, "spare lamps")).to_have_attribute("data-state", "saved")
+
+
+def test_with_a_remote_store_asking_again_finds_what_came(
+    corpus: Path, open_window: OpenWindow, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with running("vectors", "serve", "--port", "0", "--data", tmp_path / "vectors", "--api-key", "secret") as store:
+        monkeypatch.setenv("REFLOW_VECTORS_URL", store.until(r"(http://[\d.:]+)")[1])
+        monkeypatch.setenv("PINECONE_API_KEY", "secret")
+        with running_demo(tmp_path / "data", corpus) as address:
+            page = open_window(address)
+            page.get_by_text("when you ask again").wait_for()
+            add_source(page, "Bees", BEES)
+            expect(source(page, "Bees").get_by_text("Saved")).to_be_visible()
+            tab(page, "Search")
+            search(page, "which insects produce something sweet")
+            expect(names(page, "Matches by meaning").first).to_have_text("Bees")
+            expect(page.get_by_role("region", name="By words").get_by_text("live")).to_be_visible()
+            expect(page.get_by_role("region", name="Best matches").get_by_text("live")).to_have_count(0)
+            other = open_window(address)
+            add_source(other, "Wasps", "Wasps make no honey, but some make sweet sap of fruit.")
+            expect(source(other, "Wasps").get_by_text("Saved")).to_be_visible()
+            expect(names(page, "Matches by meaning").get_by_text("Wasps")).to_have_count(0)
+            search(page, "which insects produce something sweet")
+            expect(names(page, "Matches by meaning").get_by_text("Wasps")).to_have_count(1)
 
 
 def test_progress_and_connection_are_told(address: str, open_window: OpenWindow) -> None:
