@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import uuid
 from collections.abc import AsyncGenerator, Iterator
@@ -15,6 +16,7 @@ import reflow as rf
 from reflow.errors import EmbedderError, MissingExtra, Overloaded, StorageError
 from reflow.server.pinecone.errors import Refused, refusal
 from reflow.server.pinecone.requests import written
+from reflow.server.pinecone.shapes import Query
 from reflow.server.serve import Serving
 from tests.support.pinecone_app import ENVIRONMENT, KEY, OTHER_KEY, app, nearest
 from tests.support.servers import Threaded, in_thread
@@ -465,6 +467,22 @@ def test_a_large_answer_lets_others_have_the_event_loop() -> None:
         other.cancel()
 
     asyncio.run(main())
+
+
+def test_a_refused_request_leaves_nothing_to_the_collector_of_cycles(http: httpx.Client) -> None:
+    place = make(http)
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(3):
+            refused(place.post("query", {"topK": 1, "vector": [1, 1], "scanFactor": 2}), 400, "scanFactor")
+        gc.set_debug(gc.DEBUG_SAVEALL)
+        gc.collect()
+        assert not [found for found in gc.garbage if isinstance(found, Exception | Query)]
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+        gc.enable()
 
 
 def test_a_result_has_a_bound(http: httpx.Client) -> None:

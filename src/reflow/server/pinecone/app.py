@@ -91,11 +91,11 @@ class PineconeApi:
         try:
             self._keys.check(headers.get(HEADER))
             status, body = await self._respond(scope, headers, receive)
+            more: Headers = []
         except Exception as error:
-            refused = refusal(error)
-            await answer(send, refused.status, [_JSON_TYPE, *self._positions(), *refused.headers], refused.body())
-            return
-        await answer(send, status, [_JSON_TYPE, *self._positions()], body)
+            # No variable of this frame keeps the exception: it keeps the frames of its traceback, with all they hold.
+            status, more, body = refusal(error).answer()
+        await answer(send, status, [_JSON_TYPE, *self._positions(), *more], body)
 
     async def _respond(self, scope: Scope, headers: dict[bytes, bytes], receive: Receive) -> Reply:
         path, index, router = _path(scope), "", self._control

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from functools import partial
 from typing import Any
 
 from msgspec import Raw
@@ -10,7 +11,7 @@ from msgspec import Raw
 from reflow.engine.engine import Engine
 from reflow.server.pinecone.errors import invalid, not_found
 from reflow.server.pinecone.indexes import Indexes
-from reflow.server.pinecone.requests import EMPTY, Reply, Request, Routes, reply, written
+from reflow.server.pinecone.requests import EMPTY, Reply, Request, Routes, reply, too_large, written
 from reflow.server.pinecone.shapes import (
     Update,
     decode_delete,
@@ -30,6 +31,8 @@ from reflow.vectors import Index, Record
 
 _NUMBER_BYTES = 20
 """Of one number of a vector, written down."""
+
+_SHORTEST_NUMBER_BYTES = len("0.0,")
 
 
 def data_routes(engine: Engine, indexes: Indexes) -> Routes:
@@ -79,18 +82,24 @@ class _Data:
             raise invalid("scanFactor and maxCandidates are settings of dedicated read nodes; this index has none")
         if body.id is not None and (body.vector or body.sparse_vector is not None):
             raise invalid("Provide either 'id' or a vector, not both")
+        most = self._limits.pinecone_result_bytes
         async with self._indexes.reading(request.index) as index:
-            result = await index.query(
+            search = partial(
+                index.query,
                 vector=body.vector or None,
                 id=body.id,
                 sparse_vector=sparse(body.sparse_vector),
                 top_k=body.top_k,
                 namespace=inner(body.namespace),
                 filter=body.filter,
-                include_values=body.include_values,
-                include_metadata=body.include_metadata,
             )
-        matches = await written(map(told_match, result.matches), self._limits.pinecone_result_bytes)
+            if body.include_values:
+                # Millions of numbers are not even read only to be refused.
+                fitting = most // (_SHORTEST_NUMBER_BYTES * await self._dims(request.index))
+                if body.top_k > fitting and len((await search()).matches) > fitting:
+                    raise too_large(most)
+            result = await search(include_values=body.include_values, include_metadata=body.include_metadata)
+        matches = await written(map(told_match, result.matches), most)
         return reply({"matches": matches, "namespace": body.namespace or "", "usage": usage()})
 
     async def fetch(self, request: Request) -> Reply:
@@ -112,7 +121,7 @@ class _Data:
             raise invalid(f"limit must be between 1 and {self._limits.records_per_page}, got {limit}")
         async with self._indexes.reading(request.index) as index:
             # Large vectors come on smaller pages.
-            dims = (await self._indexes.info(request.index)).dims or 1
+            dims = await self._dims(request.index)
             fitting = max(1, self._limits.pinecone_result_bytes // (dims * _NUMBER_BYTES))
             page = await index.fetch_by_metadata(
                 body.filter,
@@ -216,6 +225,10 @@ class _Data:
         if stats.dims is not None:
             answer["dimension"] = stats.dims
         return reply(answer)
+
+    async def _dims(self, name: str) -> int:
+        """Numbers of a record's dense vector, at least one."""
+        return (await self._indexes.info(name)).dims or 1
 
     def _check_ids(self, ids: list[str]) -> None:
         most = self._limits.records_per_upsert

@@ -77,6 +77,10 @@ class Refused(ReflowError):
         """The HTTP status."""
         return _STATUS[self.reason][0]
 
+    def answer(self) -> tuple[int, Headers, bytes]:
+        """Status, headers and body."""
+        return self.status, self.headers, self.body()
+
     def body(self) -> bytes:
         """`{code, message, details}` of the data plane together with `{status, error}` of the control plane."""
         status, code = _STATUS[self.reason]

@@ -95,6 +95,14 @@ def reply(value: Any, status: int = 200) -> Reply:
     return Reply(status, _json(value))
 
 
+def too_large(most: int) -> Refused:
+    """The result of a query is more than one answer may have."""
+    return invalid(
+        f"the result has more bytes than limits.pinecone_result_bytes = {most}: ask for fewer with topK, or without "
+        "values and metadata"
+    )
+
+
 async def written(values: Iterable[Any], most: int | None = None) -> list[Raw]:
     """Parts of a large answer as JSON; others have the event loop meanwhile. Raises Refused above `most` bytes."""
     parts: list[Raw] = []
@@ -104,10 +112,7 @@ async def written(values: Iterable[Any], most: int | None = None) -> list[Raw]:
         parts.append(Raw(part))
         total += len(part)
         if most is not None and total > most:
-            raise invalid(
-                f"the result has more bytes than limits.pinecone_result_bytes = {most}: ask for fewer with topK, or "
-                "without values and metadata"
-            )
+            raise too_large(most)
         if total - since >= _TURN_BYTES:
             since = total
             await asyncio.sleep(0)
