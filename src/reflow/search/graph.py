@@ -35,7 +35,8 @@ _METRICS: dict[Metric, str] = {"cosine": "cos", "dotproduct": "ip", "euclidean":
 _NEIGHBOURS = 16
 _BUILD_WIDTH = 128
 SEARCH_WIDTH = 256
-"""How many candidates a search keeps on its way: recall@10 is above 0.99 at a million clustered vectors."""
+"""How many candidates a search keeps on its way: recall@10 was 0.995 at 100,000 clustered vectors and 0.96 at a million,
+where 1,024 would give 0.977 for thrice the time."""
 _SLICE = 64
 """Vectors that are added before a search gets its turn."""
 _STALE_SHARE = 2
@@ -144,7 +145,7 @@ class Graph:
         if len(known):
             self._index.remove(known, threads=1)
 
-    # Files
+    # Files. Reading and writing one holds the interpreter: about 1.5 s for a million vectors of 384 numbers.
 
     def _path(self, directory: Path, name: str) -> Path:
         return directory / f"{name}.{self.space}{SUFFIX}"
