@@ -435,8 +435,6 @@ class EngineTransaction:
         found = Effects(Batch(ts, request=request), Touched(points=set(self.touched)), [])
         if any(self.host.catalog.codec(spec).number in self.tables_written for spec in NAMED):
             self.host.names.changed(ts)
-        if any(self.host.catalog.codec(spec).number in self.tables_written for spec in NAMED):
-            self.host.names.changed(ts)
         for write in self.pending.values():
             if write.raw is not None or write.before is not None:
                 found.add_document(write)

@@ -35,8 +35,8 @@ _METRICS: dict[Metric, str] = {"cosine": "cos", "dotproduct": "ip", "euclidean":
 _NEIGHBOURS = 16
 _BUILD_WIDTH = 128
 SEARCH_WIDTH = 256
-"""How many candidates a search keeps on its way: recall@10 was 0.995 at 100,000 clustered vectors and 0.96 at a million,
-where 1,024 would give 0.977 for thrice the time."""
+"""How many candidates a search keeps on its way: recall@10 was 0.995 at 100,000 clustered vectors, 0.96 at a
+million, where 1,024 would give 0.977 for thrice the time."""
 _SLICE = 64
 """Vectors that are added before a search gets its turn."""
 _STALE_SHARE = 2
