@@ -19,7 +19,7 @@ from reflow.server.frames import encode_timestamp
 from reflow.server.http_errors import http_error
 from reflow.server.serve import Serving
 from tests.support.app_under_test import counters, messages
-from tests.support.servers import Threaded, in_thread
+from tests.support.servers import Threaded, in_thread, turn_taken
 
 ENCODED = "convex_encoded_json"
 
@@ -225,12 +225,14 @@ def test_what_kept_the_server_from_running_a_function_is_its_status() -> None:
 
 
 def test_an_overloaded_server_says_so(tmp_path_factory: pytest.TempPathFactory) -> None:
-    busy = rf.App(modules=[counters], limits=rf.Limits(queued_mutations=0))
+    busy = rf.App(modules=[counters], limits=rf.Limits(queued_mutations=1))
     with in_thread(busy, tmp_path_factory.mktemp("busy")) as threaded:
-        call = {"path": "lib/counters:addOne", "args": {"name": "x"}}
-        response = httpx.post(f"{threaded.url}/api/mutation", json=call)
-        assert failed(response, 503) == "TooManyConcurrentRequests"
-        assert "limits.queued_mutations" in response.text
+        with turn_taken(threaded):
+            call = {"path": "lib/counters:addOne", "args": {"name": "x"}}
+            response = httpx.post(f"{threaded.url}/api/mutation", json=call)
+            assert failed(response, 503) == "TooManyConcurrentRequests"
+            assert "limits.queued_mutations" in response.text
+        assert httpx.post(f"{threaded.url}/api/mutation", json=call).status_code == 200
 
 
 def test_actions_over_http_have_a_bound(tmp_path_factory: pytest.TempPathFactory) -> None:

@@ -19,7 +19,7 @@ from reflow.server.pinecone.requests import written
 from reflow.server.pinecone.shapes import Query
 from reflow.server.serve import Serving
 from tests.support.pinecone_app import ENVIRONMENT, KEY, OTHER_KEY, app, nearest
-from tests.support.servers import Threaded, in_thread
+from tests.support.servers import Threaded, in_thread, turn_taken
 
 HEADERS = {"api-key": KEY, "x-pinecone-api-version": "2026-07"}
 SPEC = {"serverless": {"cloud": "aws", "region": "us-east-1"}}
@@ -910,33 +910,12 @@ def test_an_overloaded_server_says_so(tmp_path_factory: pytest.TempPathFactory) 
     with in_thread(busy, tmp_path_factory.mktemp("data")) as threaded:
         http = httpx.Client(base_url=threaded.url, headers=HEADERS)
         place = make(http)
-        ended = asyncio.Event()
-
-        async def occupy(serving: Serving) -> list[asyncio.Task[None]]:
-            """One has the turn, another waits for it."""
-            engine, begun = serving.backend.engine, asyncio.Event()
-
-            async def stay(_: object) -> None:
-                begun.set()
-                await ended.wait()
-
-            tasks = [asyncio.create_task(engine.transact(stay))]
-            await begun.wait()
-            tasks.append(asyncio.create_task(engine.transact(stay)))
-            await asyncio.sleep(0)
-            return tasks
-
-        async def leave(_: Serving) -> None:
-            ended.set()
-            await asyncio.gather(*tasks)
-
-        tasks = threaded.call(occupy)
-        for response in (
-            http.post("/indexes", json={"name": "x", "dimension": 2}),
-            place.upsert({"id": "a", "values": [1, 1]}),
-        ):
-            refused(response, 429, "limits.queued_mutations")
-            assert response.headers["retry-after"] == "1"
-        threaded.call(leave)
+        with turn_taken(threaded):
+            for response in (
+                http.post("/indexes", json={"name": "x", "dimension": 2}),
+                place.upsert({"id": "a", "values": [1, 1]}),
+            ):
+                refused(response, 429, "limits.queued_mutations")
+                assert response.headers["retry-after"] == "1"
         assert place.upsert({"id": "a", "values": [1, 1]}).status_code == 200
         http.close()

@@ -121,3 +121,30 @@ def in_process(data: Path, module: str = "tests.support.app_under_test") -> Gene
         yield server
     finally:
         server.stop()
+
+
+@contextmanager
+def turn_taken(threaded: Threaded) -> Generator[None, None, None]:
+    """Inside, one has the turn of the commits and another waits for it: `limits.queued_mutations` = 1 is used up."""
+    ended = asyncio.Event()
+
+    async def occupy(serving: Serving) -> list[asyncio.Task[None]]:
+        engine, begun = serving.backend.engine, asyncio.Event()
+
+        async def stay(_: object) -> None:
+            begun.set()
+            await ended.wait()
+
+        tasks = [asyncio.create_task(engine.transact(stay))]
+        await begun.wait()
+        tasks.append(asyncio.create_task(engine.transact(stay)))
+        await asyncio.sleep(0)
+        return tasks
+
+    async def leave(_: Serving) -> None:
+        ended.set()
+        await asyncio.gather(*tasks)
+
+    tasks = threaded.call(occupy)
+    yield
+    threaded.call(leave)

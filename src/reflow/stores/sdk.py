@@ -24,6 +24,10 @@ _TOLD = 500
 """Characters of a store's own message that ours repeat."""
 _LATER = frozenset({408, 425, 429})
 
+_PATIENCE = 4
+"""How much longer than we ourselves the package waits for an answer: two ends of patience at one moment cancel the same
+task twice, and one of the two would go on as a cancellation of the caller."""
+
 
 class Missing(Exception):
     """The store knows no index or namespace of that name."""
@@ -71,7 +75,7 @@ async def control_plane(account: Account, limits: Limits) -> AsyncPinecone:
     sdk = await load()
     transport = importlib.import_module("reflow.stores.transport")
     client: AsyncPinecone = sdk.AsyncPinecone(
-        api_key=account.key, host=account.url, timeout=limits.remote_request_seconds, source_tag="reflow"
+        api_key=account.key, host=account.url, timeout=_PATIENCE * limits.remote_request_seconds, source_tag="reflow"
     )
     transport.make_plain(client)
     return client
@@ -84,7 +88,7 @@ async def data_plane(account: Account, host: str, limits: Limits) -> AsyncIndex:
     client: AsyncIndex = sdk.AsyncIndex(
         host=host,
         api_key=account.key,
-        timeout=limits.remote_request_seconds,
+        timeout=_PATIENCE * limits.remote_request_seconds,
         source_tag="reflow",
         connection_pool_maxsize=2 * limits.remote_requests,
     )
