@@ -39,6 +39,8 @@ SEARCH_WIDTH = 256
 million, where 1,024 would give 0.977 for thrice the time."""
 _SLICE = 64
 """Vectors that are added before a search gets its turn."""
+_LOOKED_UP = 4096
+"""Vectors that are looked up at once: the interpreter is held meanwhile."""
 _STALE_SHARE = 2
 """A graph is made anew when it knows so many times the rows that there are."""
 
@@ -89,7 +91,7 @@ class Graph:
         """Learns in a thread what the base has and the graph lacks. `name` is the base's file, if it has one."""
         if self._failed or (self._thread is not None and self._thread.is_alive()):
             return
-        if self.ready and base.newest <= self.covered and self.saved_as == name:
+        if self.ready and base.newest <= self.covered:
             return
         self._thread = threading.Thread(
             target=self._follow, args=(base, name, directory), name="reflow-graph", daemon=True
@@ -101,10 +103,8 @@ class Graph:
             if not self.ready and name is not None and directory is not None:
                 self._load(directory, name)
             newest = base.newest
-            if not self._learn(base):
-                return
-            self.covered = newest
-            self._save(directory, name)
+            if self._learn(base):
+                self.covered = newest
         except Exception:
             self._failed = True
             LOG.exception("a graph of vectors could not be brought up to date; what it lacks is searched without it")
@@ -126,7 +126,12 @@ class Graph:
                 self._remove(seqs[fresh])
         else:
             fresh = np.flatnonzero(present)
-            fresh = fresh[~np.asarray(self._index.contains(seqs[fresh].astype(np.uint64)))] if len(fresh) else fresh
+            known = [
+                np.asarray(self._index.contains(seqs[part].astype(np.uint64)))
+                for part in np.array_split(fresh, len(fresh) // _LOOKED_UP + 1)
+                if len(part)
+            ]
+            fresh = fresh[~np.concatenate(known)] if known else fresh
         if len(fresh):
             self.saved_as = None
         for start in range(0, len(fresh), _SLICE):
@@ -145,7 +150,8 @@ class Graph:
         if len(known):
             self._index.remove(known, threads=1)
 
-    # Files. Reading and writing one holds the interpreter: about 1.5 s for a million vectors of 384 numbers.
+    # Files. Reading and writing one holds the interpreter: about 1.5 s for a million vectors of 384 numbers. So it is
+    # read once, before the first approximate search, and written when nobody is served any more.
 
     def _path(self, directory: Path, name: str) -> Path:
         return directory / f"{name}.{self.space}{SUFFIX}"
