@@ -322,10 +322,11 @@ class SqliteStorage:
         if request is not None:
             if request.ts != batch.ts:
                 raise StorageError(f"The answer's timestamp {request.ts} is not its commit's, {batch.ts}.")
-            if self._is_recent(request.session, request.request):
+            key = (request.session, request.request)
+            if self._is_recent(*key) and execute(sql.GET_REQUEST, key).fetchone():  # else it was pruned meanwhile
                 raise StorageError(f"Request {request.request} of session {request.session!r} was answered already.")
             execute(sql.PUT_REQUEST, (request.ts, request.session, request.request, request.result))
-            self._group_requests.add((request.session, request.request))
+            self._group_requests.add(key)
 
     def _write_vector(self, execute: Callable[..., Any], add: Callable[..., Any], write: VectorWrite) -> None:
         index, generation, seq, vector = write
