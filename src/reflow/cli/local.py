@@ -13,14 +13,7 @@ from reflow.engine.runner import error_of
 async def call(backend: Backend, path: str, args: dict[str, Any]) -> Any:
     """The result of any function. Raises FunctionNotFound, CallFailed, ApplicationError."""
     engine = backend.engine
-    function = engine.resolve(path)
-    raw = values.encode(args)
-    if function.kind == "query":
-        result = await engine.query(function, raw)
-    elif function.kind == "mutation":
-        result = (await engine.mutation(function, raw)).result
-    else:
-        result = await engine.action(function, raw)
+    result = await engine.call(engine.resolve(path), values.encode(args))
     if result.failure is not None:
         raise error_of(result.failure)
     return json.loads(values.to_plain(cast(bytes, result.value)))

@@ -337,6 +337,14 @@ class Engine:
         result, _ = await ActionRun(self, function, args, identity).execute()
         return result
 
+    async def call(self, function: Function[..., Any], args: bytes, identity: Identity | None = None) -> Result:
+        """Runs a query, mutation or action, whichever it is."""
+        if function.kind == "query":
+            return await self.query(function, args, identity)
+        if function.kind == "mutation":
+            return (await self.mutation(function, args, identity)).result
+        return await self.action(function, args, identity)
+
     # Publication and cleaning
 
     def _take_back(self) -> None:

@@ -54,9 +54,4 @@ async def run(engine: Engine, call: LocalCall) -> Result:
         raise HttpError(404, error.code, str(error)) from None
     if call.kind is not None and call.kind != function.kind:
         raise HttpError(400, "BadRequest", f"{path} is a {function.kind}, not a {call.kind}")
-    args = bytes(call.args)
-    if function.kind == "query":
-        return await engine.query(function, args)
-    if function.kind == "mutation":
-        return (await engine.mutation(function, args)).result
-    return await engine.action(function, args)
+    return await engine.call(function, bytes(call.args))
