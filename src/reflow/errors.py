@@ -65,6 +65,12 @@ class InvalidCursor(ReflowError):
     data: ClassVar[dict[str, Any]] = {"isConvexSystemError": True, "paginationError": "InvalidCursor"}
 
 
+class SettingsError(ReflowError):
+    """Variables that an app's settings need are not set, or don't fit; the message names them, never their values."""
+
+    code = "SettingsError"
+
+
 class DefinitionError(ReflowError):
     """A table, index, module or function is declared in a way that can't work. Raised while the app is defined."""
 

@@ -238,6 +238,14 @@ class Limits:
     action_seconds: float = 1800.0
     """Wall time of an action."""
 
+    # Variables
+    variables: int = 1000
+    """Variables that `reflow env` stores."""
+    variable_name_length: int = 40
+    """Characters of a variable's name. Of the process."""
+    variable_bytes: int = 8 << 10
+    """Size of a variable's value as UTF-8."""
+
     # Doors
     message_bytes: int = 17 << 20
     """Size of one websocket message from a client."""
@@ -255,6 +263,8 @@ class Limits:
     """Mutations of one connection that wait for their answer."""
     actions_per_socket: int = 1000
     """Actions of one connection that wait for their answer."""
+    route_requests: int = 4096
+    """Requests to an app's own routes that run at the same time."""
     client_actions: int = 4096
     """Actions that run for clients at the same time, over all connections."""
     socket_buffer_bytes: int = 256 << 10
