@@ -4,36 +4,23 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 from random import Random
 from typing import Any, Literal, ParamSpec, Protocol, TypeVar
 
+from reflow.auth import Identity
 from reflow.database import DatabaseReader, DatabaseWriter
 from reflow.functions import ActionFunction, Function, MutationFunction, QueryFunction
 from reflow.generations import Embedded, Generations, GenerationsInside
 from reflow.hits import Conditions, Hit
 from reflow.schema import Id, VectorIndex
 from reflow.searching import Searching, SearchRun
+from reflow.settings import S, read_settings
 from reflow.vectors import Store, StoreReader
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 Level = Literal["DEBUG", "INFO", "LOG", "WARN", "ERROR"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Identity:
-    """Who calls: the claims of a verified token. `token_identifier` is unique over all issuers."""
-
-    issuer: str
-    subject: str
-    claims: Mapping[str, Any] = field(default_factory=dict[str, Any])
-
-    @property
-    def token_identifier(self) -> str:
-        """`issuer|subject`."""
-        return f"{self.issuer}|{self.subject}"
 
 
 class FunctionRun(Protocol):
@@ -79,7 +66,10 @@ class Auth:
 
 
 class Environment(Mapping[str, str]):
-    """Settings of the deployment: environment variables, read only."""
+    """The deployment's variables, read only: those that `reflow env` stores, over those of the server's process.
+
+    In a query they are live: a changed variable runs again what has read it.
+    """
 
     def __init__(self, run: FunctionRun) -> None:
         self._run = run
@@ -149,8 +139,12 @@ class BaseCtx:
 
     @property
     def env(self) -> Environment:
-        """The deployment's settings."""
+        """The deployment's variables."""
         return Environment(self._run)
+
+    def settings(self, kind: type[S]) -> S:
+        """The deployment's variables as an `rf.Settings` class has them. Raises SettingsError."""
+        return read_settings(kind, self._run.environment())
 
     def log(self, *parts: object, level: Level = "LOG") -> None:
         """Writes a line to the function log, which `reflow dev` shows. Clients see it under `reflow dev` only."""

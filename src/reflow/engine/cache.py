@@ -283,4 +283,4 @@ def _claims(identity: Identity | None) -> str:
     """All that a function can learn of its caller: who has the same may share a result."""
     if identity is None:
         return ""
-    return msgspec.json.encode([identity.issuer, identity.subject, identity.claims], order="sorted").decode()
+    return msgspec.json.encode([identity.issuer, identity.subject, dict(identity.claims)], order="sorted").decode()
