@@ -57,6 +57,8 @@ class Limits:
     """Nesting of run_query and run_mutation."""
     page_items: int = 32_000
     """Largest `numItems` of a page."""
+    page_split_items: int = 6144
+    """Items of a page above which its client is asked to split it."""
     scan_page: int = 256
     """Rows fetched from the storage at once."""
     load_page: int = 1024
@@ -245,6 +247,30 @@ class Limits:
     """Characters of a variable's name. Of the process."""
     variable_bytes: int = 8 << 10
     """Size of a variable's value as UTF-8."""
+
+    # Files
+    file_bytes: int = 5 << 30
+    """Size of one file."""
+    uploads: int = 32
+    """Files that are being stored at the same time; beyond it callers are refused."""
+    upload_url_seconds: float = 3600.0
+    """How long the address for an upload can be used."""
+    upload_seconds: float = 3600.0
+    """How long one upload may take."""
+    downloads: int = 1000
+    """Files that are being sent to clients at the same time; beyond it they are refused."""
+    file_idle_seconds: float = 60.0
+    """How long the sender of an upload may send nothing, and the receiver of a file take nothing."""
+    file_chunk_bytes: int = 256 << 10
+    """Bytes of a file that are read or written at once on disk and sent at once to clients."""
+    file_part_bytes: int = 8 << 20
+    """Bytes of a file that one request to an object store carries; an upload holds up to three of them."""
+    file_threads: int = 4
+    """Threads that read and write files on disk."""
+    files_collected: int = 100
+    """Files whose bytes are removed before their rows are, and unused addresses that go, in one transaction."""
+    file_store_seconds: float = 30.0
+    """How long an object store may take to answer one request."""
 
     # Doors
     message_bytes: int = 17 << 20
