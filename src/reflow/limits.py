@@ -249,6 +249,8 @@ class Limits:
     """Size of a variable's value as UTF-8."""
 
     # Files
+    content_type_length: int = 255
+    """Characters of a file's content type. Of the process."""
     file_bytes: int = 5 << 30
     """Size of one file."""
     uploads: int = 32
