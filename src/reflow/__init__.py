@@ -17,6 +17,7 @@ from reflow.hits import Explanation, Hit, HybridHit, LeftOut, Leg
 from reflow.limits import Limits
 from reflow.pages import Page, PaginationOptions
 from reflow.schema import Collection, Id, Index, Object, Table, TextIndex, VectorIndex, collection, missing
+from reflow.settings import Secret, Settings
 from reflow.values import Int64
 from reflow.vectors import Match, QueryResult, Record, SparseValues, Vectors
 
@@ -61,6 +62,8 @@ __all__ = [
     "RetryAfter",
     "Scheduled",
     "ScheduledState",
+    "Secret",
+    "Settings",
     "SparseValues",
     "Table",
     "TextIndex",

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncGenerator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeGuard
 
 from reflow.backend import Backend
 from reflow.engine.catalog import Progress
@@ -20,6 +20,7 @@ from reflow.server.asgi import Doors, Opened
 from reflow.server.http_api import Receive, Scope, Send
 from reflow.server.pinecone.app import settings_of
 from reflow.server.pinecone.inference import Embedder
+from reflow.settings import Settings, SettingsMeta
 from reflow.storage.base import Storage
 from reflow.storage.lock import DirectoryLock
 from reflow.storage.memory import MemoryStorage
@@ -35,11 +36,11 @@ DEFAULT_DATA = ".reflow"
 class App:
     """An application: its functions and its tables.
 
-    Tables and vector indexes are found where the modules' functions are written; `tables` adds those that no function's
-    module names.
+    Tables, vector indexes and settings classes are found where the modules' functions are written; `tables` and
+    `settings` add those that no function's module names.
     `data` is the directory of the database (default: the environment's REFLOW_DATA, else `.reflow`). `environment` is
-    what `ctx.env` shows (default: the process's environment variables). `pages` is a folder with an index.html, served
-    at "/".
+    what `ctx.env` shows below the stored variables (default: the process's environment). `pages` is a folder with an
+    index.html, served at "/".
 
     An app is an ASGI application. Its engine runs between the server's start and stop; where it is mounted in another
     application, that one's lifespan must be the app's: `FastAPI(lifespan=app.lifespan)`.
@@ -50,6 +51,7 @@ class App:
         *,
         modules: Iterable[Module],
         tables: Iterable[Tabular | Vectors] = (),
+        settings: Iterable[type[Settings]] = (),
         data: str | Path | None = None,
         durability: Durability = "full",
         limits: Limits = DEFAULT,
@@ -62,10 +64,13 @@ class App:
         self.durability: Durability = durability
         self.environment = os.environ if environment is None else environment
         self.functions = _gathered(self.modules)
-        stored = [*_stored_of(self.functions.values()), *tables]
+        known = list(_known_to(self.functions.values()))
+        stored = [*filter(_is_stored, known), *tables]
         found = {id(spec): spec for item in stored if not isinstance(item, Vectors) for spec in (spec_of(item),)}
         self.tables: tuple[TableSpec, ...] = tuple(found.values())
         self.indexes = tuple(dict.fromkeys(item for item in stored if isinstance(item, Vectors)))
+        declared = [*filter(_is_settings, known), *settings]
+        self.settings: tuple[type[Settings], ...] = tuple(dict.fromkeys(declared))
         self.doors = Doors(
             self._opened,
             None if pages is None else Path(pages),
@@ -91,6 +96,7 @@ class App:
             limits=self.limits,
             log_errors=log_errors,
             indexes=self.indexes,
+            settings=self.settings,
         )
 
     @asynccontextmanager
@@ -157,16 +163,23 @@ def _gathered(modules: Iterable[Module]) -> dict[str, Function[..., Any]]:
     return functions
 
 
-def _stored_of(functions: Iterable[Function[..., Any]]) -> Iterable[Tabular | Vectors]:
-    """Tables, collections and vector indexes that the Python modules of the functions know by some name."""
+def _known_to(functions: Iterable[Function[..., Any]]) -> Iterator[Any]:
+    """What the Python modules of the functions know by some name."""
     seen: set[int] = set()
     for function in functions:
         names = function.handler.__globals__
         if id(names) in seen:
             continue
         seen.add(id(names))
-        for value in list(names.values()):
-            if isinstance(value, Collection | Vectors) or (
-                isinstance(value, ObjectMeta) and issubclass(value, Table) and "__spec__" in value.__dict__
-            ):
-                yield value
+        yield from list(names.values())
+
+
+def _is_stored(value: object) -> TypeGuard[Tabular | Vectors]:
+    """Whether it is a table, a collection or a vector index."""
+    return isinstance(value, Collection | Vectors) or (
+        isinstance(value, ObjectMeta) and issubclass(value, Table) and "__spec__" in value.__dict__
+    )
+
+
+def _is_settings(value: object) -> TypeGuard[type[Settings]]:
+    return isinstance(value, SettingsMeta)

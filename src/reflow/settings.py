@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from hmac import compare_digest
 from typing import Any, NamedTuple, TypeVar, cast, get_type_hints
@@ -148,8 +148,20 @@ def read_settings(kind: type[S], environment: Mapping[str, str]) -> S:
         if value is not msgspec.UNSET:
             given[variable.field] = value
     if faults:
-        raise SettingsError("; ".join(faults))
+        raise SettingsError("\n        ".join(faults))
     return kind(**given)
+
+
+def check_settings(kinds: Iterable[type[Settings]], environment: Mapping[str, str]) -> None:
+    """Refuses variables that settings classes can't be read from. Raises SettingsError, which names all of them."""
+    faults: list[str] = []
+    for kind in kinds:
+        try:
+            read_settings(kind, environment)
+        except SettingsError as error:
+            faults.append(str(error))
+    if faults:
+        raise SettingsError("\n        ".join(faults))
 
 
 def check_variable(kind: type[Settings], name: str, text: str) -> None:

@@ -14,6 +14,7 @@ from reflow.engine.cache import Entry, QueryCache
 from reflow.engine.catalog import Catalog, Progress
 from reflow.engine.commit import Clock, Committer, Step
 from reflow.engine.documents import IdWalk, id_walk
+from reflow.engine.environment import VARIABLES, Variables
 from reflow.engine.guard import Watchdog, install_audit_hook
 from reflow.engine.history import HistorySnapshot
 from reflow.engine.live import Hub
@@ -33,6 +34,7 @@ from reflow.ids import encode_id
 from reflow.limits import DEFAULT, Limits
 from reflow.schema import TableSpec, spec_of
 from reflow.search.vector import VectorStore
+from reflow.settings import Settings
 from reflow.storage.base import Batch, Snapshot, Storage
 from reflow.vectors import Vectors
 
@@ -68,6 +70,7 @@ class Engine:
         limits: Limits = DEFAULT,
         log_errors: bool = True,
         indexes: Iterable[Vectors] = (),
+        settings: Iterable[type[Settings]] = (),
     ) -> None:
         self.functions = {function.path: function for function in functions}
         self.storage = storage
@@ -76,9 +79,11 @@ class Engine:
         self.environment = environment
         self.limits = limits
         self.log_errors = log_errors
-        self.catalog = Catalog([*tables, spec_of(Scheduled), spec_of(Generation), *record_tables.TABLES], limits)
+        own = (spec_of(Scheduled), spec_of(Generation), VARIABLES, *record_tables.TABLES)
+        self.catalog = Catalog([*tables, *own], limits)
         self.vectors = VectorStore(limits, storage.files)
         self.names = record_tables.NameCache(limits.names_remembered)
+        self.variables = Variables(environment, self.catalog, settings)
         self.watchdog = Watchdog(limits)
         self._written: list[bytes] = []
         self.committer = Committer(storage, clock, limits, self.vectors, self._publish, self._take_back)
@@ -96,7 +101,8 @@ class Engine:
     # Life
 
     async def start(self, progress: Progress | None = None) -> None:
-        """Opens the storage, brings in the schema, and starts. Raises StorageError, SchemaError, DefinitionError."""
+        """Opens the storage, brings in the schema, and starts. Raises StorageError, SchemaError, SettingsError,
+        DefinitionError."""
         for function in self.functions.values():
             function.compile()
         ts = await self.storage.open()
@@ -104,6 +110,7 @@ class Engine:
             await self._deploy(progress)
             snapshot = await self.storage.snapshot()
             try:
+                await self.variables.load(snapshot, self.limits.scan_page)
                 self.vectors.know(named_files(await self.storage.read_meta()))
                 await self.catalog.load_vectors(snapshot, self.vectors)
                 self.vectors.start(ts)
@@ -297,6 +304,8 @@ class Engine:
                         effects = tx.effects(self.next_ts(), None)
                         await self.committer.apply(effects)
                         self.note_scheduled(effects.batch.writes)
+                        if self.variables.table in tx.tables_written:
+                            self.variables.apply(effects.batch)
                 finally:
                     tx.finish()
                     await head.close()
@@ -351,6 +360,7 @@ class Engine:
         """A group failed: nothing of it is so."""
         self._written.clear()
         self.names.forget()
+        self.variables.take_back(self.committer.published)
 
     def _publish(self, commits: list[Commit]) -> None:
         """A group became durable: what is derived from it follows."""
@@ -368,6 +378,7 @@ class Engine:
         answers = now - int(self.limits.request_retention_seconds * 1e9)
         self.committer.log.forget(before)
         self.vectors.compact(before)
+        self.variables.forget(before)
         await self._note_files()
         while await self._prune_some(before, answers):
             continue

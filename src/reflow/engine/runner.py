@@ -15,7 +15,9 @@ from reflow import values
 from reflow.context import FUNCTION_LOG, ActionCtx, Identity, Level, MutationCtx, QueryCtx
 from reflow.database import DatabaseReader, DatabaseWriter
 from reflow.engine import guard
+from reflow.engine.environment import VariablesRead
 from reflow.engine.generations import Generations
+from reflow.engine.pagination import journal_after_failure, next_journal
 from reflow.engine.record_store import URL_SETTING
 from reflow.engine.records import Records
 from reflow.engine.transaction import EngineTransaction
@@ -99,6 +101,7 @@ class TransactionRun:
         self.tx: EngineTransaction = cast(EngineTransaction, None)
         self._now: float | None = None
         self._random: Random | None = None
+        self._environment: VariablesRead | None = None
         self._ctx: QueryCtx | MutationCtx | None = None
         self._depth = 0
         self._scheduled = 0
@@ -115,7 +118,7 @@ class TransactionRun:
             ctx = QueryCtx(self, DatabaseReader(tx)) if function.kind == "query" else self._mutation_ctx()
             self._ctx = ctx
             value = await guard.drive(cast(Any, function.handler(ctx, **kwargs)), tx, self.engine.watchdog)
-            result = Result(encoded(function, value, self.engine.limits), None, tx.next_journal, self.lines)
+            result = Result(encoded(function, value, self.engine.limits), None, next_journal(tx), self.lines)
         except FunctionTimeout:
             limits = self.engine.limits
             message = (
@@ -142,7 +145,7 @@ class TransactionRun:
         return MutationCtx(self, DatabaseWriter(self.tx))
 
     def _failed(self, failure: Failure) -> Result:
-        return Result(None, failure, self.tx.next_journal or self.tx.journal, self.lines)
+        return Result(None, failure, journal_after_failure(self.tx), self.lines)
 
     # What contexts ask for
 
@@ -172,7 +175,9 @@ class TransactionRun:
 
     def environment(self) -> Mapping[str, str]:
         self.tx.check_open()
-        return self.engine.environment
+        if self._environment is None:
+            self._environment = VariablesRead(self.engine.variables, self.tx)
+        return self._environment
 
     def log(self, level: Level, text: str) -> None:
         keep_line(self.lines, self.engine.limits.log_lines, self.function.path, level, text)
@@ -273,7 +278,7 @@ class ActionRun:
         return Random(self.engine.entropy.random_bytes(16))
 
     def environment(self) -> Mapping[str, str]:
-        return self.engine.environment
+        return self.engine.variables.at(self.engine.committer.published)
 
     def log(self, level: Level, text: str) -> None:
         keep_line(self.lines, self.engine.limits.log_lines, self.function.path, level, text)
