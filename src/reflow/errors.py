@@ -195,6 +195,18 @@ class AuthenticationError(ReflowError):
     code = "Unauthenticated"
 
 
+class ProviderUnavailable(ReflowError):
+    """The keys of a provider of identities can't be had now, so a token can't be checked: try again later."""
+
+    code = "AuthProviderUnavailable"
+
+
+class Forbidden(ReflowError):
+    """Only who has the admin key may do this."""
+
+    code = "Forbidden"
+
+
 # Storage
 
 

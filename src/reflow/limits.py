@@ -235,6 +235,16 @@ class Limits:
     """Scheduled actions that run at the same time."""
     schedules_per_mutation: int = 1000
     """Functions that one mutation may schedule."""
+    scheduled_arguments_bytes: int = 4 << 20
+    """Size of the arguments of one scheduled function as JSON."""
+    schedules_bytes: int = 16 << 20
+    """Size of the arguments of all functions that one mutation schedules."""
+    scheduled_outstanding: int = 1_000_000
+    """Scheduled functions that are pending or running; beyond it no more can be scheduled."""
+    schedule_first_pause_seconds: float = 0.5
+    """Pause after the server, not the function, failed to run a scheduled function; it doubles with each failure."""
+    schedule_longest_pause_seconds: float = 60.0
+    """Longest of these pauses."""
     scheduled_retention_seconds: float = 7 * 86400.0
     """How long finished scheduled functions stay visible."""
     action_seconds: float = 1800.0
@@ -273,6 +283,38 @@ class Limits:
     """Files whose bytes are removed before their rows are, and unused addresses that go, in one transaction."""
     file_store_seconds: float = 30.0
     """How long an object store may take to answer one request."""
+
+    # Crons and migrations
+    crons: int = 1000
+    """Crons of one application. Of the process."""
+    cron_interval_seconds: float = 1.0
+    """Shortest interval of a cron. Of the process."""
+    cron_runs_kept: int = 5
+    """Ends of runs that are kept of each cron."""
+    cron_missed: int = 1000
+    """Missed times of a cron expression that are counted; further ones are skipped uncounted. Of the process."""
+    migration_batch: int = 100
+    """Documents that one transaction of a migration looks at."""
+    migration_batch_bytes: int = 8 << 20
+    """Bytes of documents after which such a transaction ends."""
+
+    # Identities
+    token_bytes: int = 16 << 10
+    """Size of a token that says who calls."""
+    clock_tolerance_seconds: float = 5.0
+    """How far the clock of a provider of identities may be from the server's: tokens are taken that much longer."""
+    provider_seconds: float = 10.0
+    """How long a provider of identities may take to tell its keys."""
+    provider_pause_seconds: float = 10.0
+    """Shortest pause between two questions for the keys of one provider."""
+    keys_fresh_seconds: float = 600.0
+    """Age at which the keys of a provider are asked for again, while the known ones go on."""
+    keys_kept_seconds: float = 24 * 3600.0
+    """How long the known keys go on while their provider does not answer."""
+    keys_bytes: int = 256 << 10
+    """Size of what a provider answers: its configuration, its keys."""
+    keys_per_provider: int = 64
+    """Keys of one provider that are kept; those that come first."""
 
     # Doors
     message_bytes: int = 17 << 20
