@@ -17,6 +17,7 @@ from reflow.schema import Index, TableSpec
 from reflow.storage.base import TOP, Row, sequence_key
 
 if TYPE_CHECKING:
+    from reflow.engine.pagination import Allowance
     from reflow.engine.transaction import EngineTransaction, Pending
 
 
@@ -87,8 +88,11 @@ class Scan:
         noted = tx.reads.add_range if recorded else ReadRange
         self._range = noted(keys.index, keys.prefix, start, start)
 
-    async def take(self, count: int | None) -> list[Any]:
-        """The next documents that pass the filter, at most `count` (None: all that are left)."""
+    async def take(self, count: int | None, allowance: Allowance | None = None) -> list[Any]:
+        """The next documents that pass the filter, at most `count` (None: all that are left).
+
+        With an `allowance` it may be fewer.
+        """
         self._tx.check_open()
         found: list[Any] = []
         decode = self._keys.codec.decode
@@ -98,15 +102,26 @@ class Scan:
             if not self._buffer and not await self._fetch(None if count is None else count - len(found)):
                 break
             key, raw = self._buffer.popleft()
-            self._consume(key, raw)
+            self._tx.count_read(raw)
+            self.last_key = key
+            self._note(key)
             document = decode(raw)
             if self._filter is None or self._filter(document):
                 found.append(document)
+            if allowance is not None and allowance.spend(key, len(raw)):
+                break
         return found
 
-    def _consume(self, key: bytes, raw: bytes) -> None:
-        self._tx.count_read(raw)
-        self.last_key = key
+    async def goes_on(self) -> bool:
+        """Whether documents are left. The key of the next one joins the read set, the document does not."""
+        if self._tx.version != self._version:
+            self._rewind()
+        if not self._buffer and not await self._fetch(1):
+            return False
+        self._note(self._buffer[0][0])
+        return True
+
+    def _note(self, key: bytes) -> None:
         if self._keys.reverse:
             self._range.lower = key
         else:

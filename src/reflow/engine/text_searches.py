@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from reflow.engine.transaction import EngineTransaction, Pending
 
 _FINGERPRINT_BYTES = 8
+_LOADED = 16
+"""Documents that are read before it is asked whether their page may grow."""
 
 
 async def search(
@@ -41,25 +43,48 @@ async def search(
 async def search_page(
     tx: EngineTransaction, index: TextIndex, text: str, options: PaginationOptions, conditions: Conditions
 ) -> Page[Hit[Any]]:
-    """One page of a search. Its ends are places in the ranking, so that it keeps them while hits come and go."""
+    """One page of a search. Its ends are places in the ranking, so that it keeps them while hits come and go.
+
+    Pages of one search must see the same scores, or a hit would be in two of them or in none: live ones follow every
+    change of the corpus.
+    """
     codec, found = tx.host.catalog.index(index)
     bound = tx.host.limits.text_hits
     if not 1 <= options.num_items <= bound:
         raise InvalidValue(f"numItems must be 1 to {bound} (limits.text_hits), got {options.num_items}")
     terms, filter = checked_terms(index, text), wanted(found, conditions)
     mark = _fingerprint(found, terms, filter)
+    allowance = pagination.Allowance(tx, options)
     start = None if options.cursor is None else pagination.decode_cursor(mark, options.cursor)
     end_cursor = options.end_cursor or pagination.journal_end(tx, mark, start, reverse=False)
     if start == TOP:
-        return pagination.page_of(tx, [], mark, TOP)
-    if end_cursor is None:
-        ranking = await best_texts(tx, codec, found, terms, options.num_items, filter, behind=start)
-        end = rank_key(*ranking[-1]) if len(ranking) == options.num_items else TOP
-    else:
-        end = pagination.decode_cursor(mark, end_cursor)
-        most = tx.host.limits.documents_read
-        ranking = await best_texts(tx, codec, found, terms, most, filter, behind=start, up_to=end)
-    return pagination.page_of(tx, await _hits(tx, codec, ranking), mark, end)
+        return allowance.page([], mark, TOP)
+    end = None if end_cursor is None else pagination.decode_cursor(mark, end_cursor)
+    most = allowance.rows_left + 1 if end is not None else min(options.num_items, allowance.rows_left)
+    ranking = await best_texts(tx, codec, found, terms, most, filter, behind=start, up_to=end, exact=True)
+    hits = await _allowed(tx, codec, ranking, allowance)
+    cut = len(hits) < len(ranking)
+    if end is None:
+        end = rank_key(*ranking[len(hits) - 1]) if cut or len(ranking) == most else TOP
+        cut = False
+    return allowance.page(hits, mark, end, cut=cut)
+
+
+async def _allowed(
+    tx: EngineTransaction, codec: TableCodec, ranking: Ranking, allowance: pagination.Allowance
+) -> list[Hit[Any]]:
+    """The first hits of a ranking, as many as a page may have."""
+    hits: list[Hit[Any]] = []
+    for start in range(0, len(ranking), _LOADED):
+        part = ranking[start : start + _LOADED]
+        before = tx.bytes_read
+        loaded = await _hits(tx, codec, part)
+        size = (tx.bytes_read - before) // len(part)
+        for (score, seq), hit in zip(part, loaded, strict=True):
+            hits.append(hit)
+            if allowance.spend(rank_key(score, seq), size):
+                return hits
+    return hits
 
 
 def checked_terms(index: TextIndex, text: object) -> list[TextTerm]:
@@ -90,10 +115,12 @@ async def best_texts(
     *,
     behind: bytes | None = None,
     up_to: bytes | None = None,
+    exact: bool = False,
 ) -> Ranking:
     """(score, sequence number) of the best documents, own writes included; it joins the read set.
 
-    `behind` and `up_to` (inclusive) are ends of a page, as `rank_key` gives them.
+    `behind` and `up_to` (inclusive) are ends of a page, as `rank_key` gives them. `exact`: any change of the corpus
+    concerns the search.
     """
     if not terms:
         return []
@@ -101,7 +128,7 @@ async def best_texts(
     counted = terms if own or filter is not None else ()
     stats = await tx.wait(tx.snapshot.text_stats(index.number, counted))
     add_search(tx)
-    matches, drift = sum(stats.matches), tx.host.limits.text_drift
+    matches, drift = sum(stats.matches), 0.0 if exact else tx.host.limits.text_drift
     tx.reads.texts.append(
         TextRead(index.number, tuple(terms), filter, stats.documents, stats.average_length, matches, drift)
     )
