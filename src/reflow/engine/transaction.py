@@ -109,8 +109,8 @@ class EngineTransaction:
         """Above 0 while the storage, and nobody else, is awaited."""
         self.journal: str | None = None
         """The ends of the pages that the former run of this query gave."""
-        self.page_ends: list[str] = []
-        """The ends of the pages that this run gave."""
+        self.pages: pagination.Pages | None = None
+        """The pages that this run gave; None before there is one."""
         self.finished = False
         self.documents_read = 0
         self.bytes_read = 0
@@ -118,11 +118,6 @@ class EngineTransaction:
         self._system = 0
         self.fault: StorageError | None = None
         """What kept the storage from answering: whatever the function made of it, its result is worth nothing."""
-
-    @property
-    def next_journal(self) -> str | None:
-        """The ends of this run's pages, for the next one; None where it gave none."""
-        return pagination.journal_of(self.page_ends)
 
     def finish(self) -> None:
         """Refuses every later call."""
