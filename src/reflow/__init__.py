@@ -5,11 +5,13 @@ from __future__ import annotations
 from msgspec import UNSET
 
 from reflow.app import App
+from reflow.auth import JWT, OIDC
 from reflow.backend import Backend
 from reflow.context import ActionCtx, Identity, MutationCtx, QueryCtx
+from reflow.crons import Cron, CronRun, Crons
 from reflow.database import DatabaseReader, DatabaseWriter, Query
 from reflow.embedded import EmbeddedIndex, EmbeddedVectors, open_vectors
-from reflow.engine.scheduler import Scheduled, ScheduledState
+from reflow.engine.scheduled import Scheduled, ScheduledState
 from reflow.errors import ApplicationError, ReflowError, RetryAfter
 from reflow.functions import Function, Module, Retry
 from reflow.generations import Embedding, Generation, Generations, Model
@@ -22,12 +24,17 @@ from reflow.values import Int64
 from reflow.vectors import Match, QueryResult, Record, SparseValues, Vectors
 
 __all__ = [
+    "JWT",
+    "OIDC",
     "UNSET",
     "ActionCtx",
     "App",
     "ApplicationError",
     "Backend",
     "Collection",
+    "Cron",
+    "CronRun",
+    "Crons",
     "DatabaseReader",
     "DatabaseWriter",
     "EmbeddedIndex",

@@ -8,7 +8,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Literal, TypeGuard
 
+from reflow.auth import Provider
 from reflow.backend import Backend
+from reflow.crons import Crons
 from reflow.engine.catalog import Progress
 from reflow.engine.commit import Clock
 from reflow.engine.engine import Engine, Entropy
@@ -38,9 +40,12 @@ class App:
 
     Tables, vector indexes and settings classes are found where the modules' functions are written; `tables` and
     `settings` add those that no function's module names.
+    `crons` is the work that comes again and again.
     `data` is the directory of the database (default: the environment's REFLOW_DATA, else `.reflow`). `environment` is
     what `ctx.env` shows below the stored variables (default: the process's environment). `pages` is a folder with an
     index.html, served at "/".
+
+    `auth` are the providers whose tokens say who calls: `rf.OIDC(...)`, `rf.JWT(...)`.
 
     An app is an ASGI application. Its engine runs between the server's start and stop; where it is mounted in another
     application, that one's lifespan must be the app's: `FastAPI(lifespan=app.lifespan)`.
@@ -52,11 +57,13 @@ class App:
         modules: Iterable[Module],
         tables: Iterable[Tabular | Vectors] = (),
         settings: Iterable[type[Settings]] = (),
+        crons: Crons | None = None,
         data: str | Path | None = None,
         durability: Durability = "full",
         limits: Limits = DEFAULT,
         environment: Mapping[str, str] | None = None,
         pages: str | Path | None = None,
+        auth: Iterable[Provider] = (),
     ) -> None:
         self.modules = tuple(modules)
         self.limits = limits
@@ -71,9 +78,12 @@ class App:
         self.indexes = tuple(dict.fromkeys(item for item in stored if isinstance(item, Vectors)))
         declared = [*filter(_is_settings, known), *settings]
         self.settings: tuple[type[Settings], ...] = tuple(dict.fromkeys(declared))
+        self.crons = Crons() if crons is None else crons
         self.doors = Doors(
             self._opened,
             None if pages is None else Path(pages),
+            auth=tuple(auth),
+            environment=self.environment,
             pinecone=settings_of(self.environment, local_embedder),
         )
 
@@ -97,6 +107,7 @@ class App:
             log_errors=log_errors,
             indexes=self.indexes,
             settings=self.settings,
+            crons=self.crons,
         )
 
     @asynccontextmanager

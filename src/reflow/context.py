@@ -117,7 +117,8 @@ class Scheduler:
         return Id(await self._run.schedule(timestamp, function, args, dict(kwargs)))
 
     async def cancel(self, id: Id[Any]) -> None:
-        """A pending function will not run; one that is running goes on. Raises DocumentNotFound for an unknown id."""
+        """A pending function will not run. An action that is running goes on, but what it schedules from then on will
+        not run. Raises DocumentNotFound for an unknown id."""
         await self._run.cancel(id)
 
 

@@ -17,6 +17,7 @@ from reflow.errors import InvalidId, InvalidValue
 from reflow.ids import parse_id
 from reflow.keys import MISSING, encode_part
 from reflow.limits import Limits
+from reflow.owners import Owner
 from reflow.schema import CREATED_FIELD, ID_FIELD, IdOf, Index, TableSpec, TextIndex, VectorIndex, measured_field
 from reflow.search.metric import Place
 from reflow.search.sparse import Sparse
@@ -192,7 +193,10 @@ class TableCodec:
         self.texts = tuple(IndexCodec(index, numbers[name], spec) for name, index in spec.searches.items())
         self.vectors = tuple(IndexCodec(index, numbers[name], spec) for name, index in spec.vectors.items())
         self.by_name = {codec.name: codec for codec in (*self.ranges, *self.texts, *self.vectors)}
+        self.owner_of = None if spec.owner is None else field_getter(spec, spec.owner.field)
+        """Reads whose a document is, where that matters."""
         self._limits = limits
+        self._largest = limits.document_bytes if spec.name[0] != "_" else limits.arguments_bytes
         self._stored = {stored: python for python, stored in spec.fields.items()}
         if spec.document is None:
             self._decode: Callable[[bytes], Any] = values.decode
@@ -263,10 +267,15 @@ class TableCodec:
                 self._walk(copy, check)
         except InvalidValue as error:
             raise type(error)(f"a document of table {self.name!r} does not fit: {error}") from None
-        if len(raw) > self._limits.document_bytes:
+        if self.owner_of is not None and self.name[0] != "_" and not _is_owner(self.owner_of(copy)):
+            raise InvalidValue(
+                f"a document of table {self.name!r} would be nobody's: a function for all owners gives "
+                f"{cast('Owner', self.spec.owner).field!r} a value, others leave it to insert"
+            )
+        if len(raw) > self._largest:
             raise InvalidValue(
                 f"a document of table {self.name!r} has {len(raw)} bytes; limits.document_bytes allows "
-                f"{self._limits.document_bytes}. Split it, or keep large content in files"
+                f"{self._largest}. Split it, or keep large content in files"
             )
         return raw, copy
 
@@ -286,6 +295,10 @@ class TableCodec:
         return keys
 
 
+def _is_owner(value: object) -> bool:
+    return isinstance(value, str) and value != ""
+
+
 def _patch_dict(table: str, document: dict[str, Any], name: str, value: Any) -> None:
     if name[:1] == "_":
         raise InvalidValue(f"{table}.{name} is set by reflow and can't be patched")
@@ -301,7 +314,7 @@ def document_id(raw: bytes) -> str:
 
 
 class _IdOnly(msgspec.Struct):
-    id: str = msgspec.field(name=ID_FIELD)
+    id: str = msgspec.field(name=ID_FIELD, default="")  # records of vector indexes are stored without one
 
 
 _ID_ONLY = msgspec.json.Decoder(_IdOnly)

@@ -9,10 +9,13 @@ from contextlib import asynccontextmanager
 from typing import Any, Protocol, TypeVar
 
 from reflow.context import Identity
+from reflow.crons import Cron, Defined
+from reflow.engine import crons as cron_functions
 from reflow.engine import generations, record_tables
 from reflow.engine.cache import Entry, QueryCache
 from reflow.engine.catalog import Catalog, Progress
 from reflow.engine.commit import Clock, Committer, Step
+from reflow.engine.crons import CronTab
 from reflow.engine.documents import IdWalk, id_walk
 from reflow.engine.environment import VARIABLES, Variables
 from reflow.engine.guard import Watchdog, install_audit_hook
@@ -23,7 +26,8 @@ from reflow.engine.reads import ReadSet
 from reflow.engine.record_purge import purge_some
 from reflow.engine.record_store import VectorStores
 from reflow.engine.runner import ActionRun, Result, TransactionRun, describe
-from reflow.engine.scheduler import Scheduled, Scheduler
+from reflow.engine.scheduled import Scheduled
+from reflow.engine.scheduler import Scheduler
 from reflow.engine.transaction import Effects, EngineTransaction
 from reflow.engine.vector_files import named_files, note_files
 from reflow.engine.write_log import Commit, Touched
@@ -35,7 +39,7 @@ from reflow.limits import DEFAULT, Limits
 from reflow.schema import TableSpec, spec_of
 from reflow.search.vector import VectorStore
 from reflow.settings import Settings
-from reflow.storage.base import Batch, Snapshot, Storage
+from reflow.storage.base import Batch, Snapshot, Storage, Write
 from reflow.vectors import Vectors
 
 LOG = logging.getLogger("reflow.engine")
@@ -71,27 +75,29 @@ class Engine:
         log_errors: bool = True,
         indexes: Iterable[Vectors] = (),
         settings: Iterable[type[Settings]] = (),
+        crons: Iterable[Defined] = (),
     ) -> None:
-        self.functions = {function.path: function for function in functions}
+        self.functions = {function.path: function for function in [*functions, cron_functions.LIST]}
         self.storage = storage
         self.clock = clock
         self.entropy = entropy
         self.environment = environment
         self.limits = limits
         self.log_errors = log_errors
-        own = (spec_of(Scheduled), spec_of(Generation), VARIABLES, *record_tables.TABLES)
+        own = (spec_of(Scheduled), spec_of(Cron), spec_of(Generation), VARIABLES, *record_tables.TABLES)
         self.catalog = Catalog([*tables, *own], limits)
         self.vectors = VectorStore(limits, storage.files)
         self.names = record_tables.NameCache(limits.names_remembered)
         self.variables = Variables(environment, self.catalog, settings)
         self.watchdog = Watchdog(limits)
-        self._written: list[bytes] = []
+        self._written: list[Write] = []
         self.committer = Committer(storage, clock, limits, self.vectors, self._publish, self._take_back)
         self.hub = Hub(self.committer, clock, limits)
         self.cache = QueryCache(
             self.committer, limits, self._run_entry, self._seconds, self.hub.changed, self.hub.schedule
         )
         self.hub.cache = self.cache
+        self.crons = CronTab(self, crons)
         self.scheduler = Scheduler(self)
         self.stores = VectorStores(self, indexes)
         self._last_us = 0
@@ -105,6 +111,7 @@ class Engine:
         DefinitionError."""
         for function in self.functions.values():
             function.compile()
+        self.crons.compile()
         ts = await self.storage.open()
         try:
             await self._deploy(progress)
@@ -197,6 +204,11 @@ class Engine:
         found = self.functions.get(path)
         return found if found is not None and not found.internal and found.kind in kinds else None
 
+    def known(self, path: str, *kinds: str) -> Function[..., Any] | None:
+        """The function that administrators know by this path, internal ones included; None for other kinds."""
+        found = self.functions.get(path)
+        return found if found is not None and found.kind in kinds else None
+
     def decode_arguments(self, function: Function[..., Any], raw: bytes) -> dict[str, Any]:
         """Keyword arguments from JSON, ids checked against their tables. Raises InvalidArguments."""
         if len(raw) > self.limits.arguments_bytes:
@@ -265,15 +277,19 @@ class Engine:
         args: bytes,
         identity: Identity | None = None,
         request: tuple[str, int] | None = None,
+        parent: str | None = None,
     ) -> Outcome:
-        """Runs a mutation; returns once it is durable and published. Raises what kept the server from running it."""
+        """Runs a mutation; returns once it is durable and published. Raises what kept the server from running it.
+
+        `parent` is the id of the scheduled action that calls.
+        """
         future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
 
         def done(outcome: Outcome) -> None:
             if not future.done():
                 future.set_result(outcome)
 
-        self.submit(Call(function, args, identity, request, done))
+        self.submit(Call(function, args, identity, request, done, parent=parent))
         outcome = await future
         if outcome.error is not None:
             raise outcome.error
@@ -283,12 +299,12 @@ class Engine:
         """Queues a mutation. `call.done` is called once, after the group's publication. Raises Overloaded."""
         self._mutations.submit(call)
 
-    def note_scheduled(self, writes: Iterable[Any]) -> None:
+    def note_scheduled(self, writes: Iterable[Write]) -> None:
         """Keeps rows of the status table, so that the scheduler learns of them when they are durable."""
         table = self.scheduler.table
         for write in writes:
-            if write.table == table and write.value is not None:
-                self._written.append(write.value)
+            if write.table == table:
+                self._written.append(write)
 
     async def transact(self, work: Callable[[EngineTransaction], Awaitable[T]]) -> T:
         """Runs reflow's own work in a turn and transaction of its own; returns once it is durable."""

@@ -43,6 +43,12 @@ class Call:
     done: Callable[[Outcome], None]
     may_replay: bool = True
     """False where the client can't have sent this request before, so that no answer to it is looked for."""
+    parent: str | None = None
+    """The scheduled action that calls."""
+
+    def run(self, engine: Engine) -> TransactionRun:
+        """What runs the function."""
+        return TransactionRun(engine, self.function, self.args, self.identity, parent=self.parent)
 
 
 class Mutations:
@@ -85,7 +91,7 @@ class Mutations:
                 if replayed is not None:
                     return replayed
                 tx = EngineTransaction(self._engine, head, writable=True)
-                result = await TransactionRun(self._engine, call.function, call.args, call.identity).execute(tx)
+                result = await call.run(self._engine).execute(tx)
                 return await self._conclude(call, tx, result)
             finally:
                 await head.close()
@@ -175,7 +181,7 @@ class Mutations:
         snapshot = await self._committer.snapshot()
         try:
             tx = EngineTransaction(self._engine, snapshot, writable=True)
-            result = await TransactionRun(self._engine, call.function, call.args, call.identity).execute(tx)
+            result = await call.run(self._engine).execute(tx)
         finally:
             await self._committer.give_back(snapshot)
         validated: asyncio.Future[bool] = asyncio.get_running_loop().create_future()

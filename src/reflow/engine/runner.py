@@ -90,7 +90,9 @@ class TransactionRun:
         identity: Identity | None,
         *,
         shared: bool = False,
+        parent: str | None = None,
     ) -> None:
+        """`parent` is the scheduled action that calls, in whose name this run schedules."""
         self.engine = engine
         self.function = function
         self.args = args
@@ -104,7 +106,9 @@ class TransactionRun:
         self._environment: VariablesRead | None = None
         self._ctx: QueryCtx | MutationCtx | None = None
         self._depth = 0
+        self._parent = parent
         self._scheduled = 0
+        self._scheduled_bytes = 0
 
     async def execute(self, tx: EngineTransaction, *, keep_open: bool = False) -> Result:
         """Runs the function inside `tx`, which takes no calls afterwards unless `keep_open`.
@@ -208,14 +212,18 @@ class TransactionRun:
     async def schedule(
         self, at: float, function: Function[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> str:
-        self._scheduled += 1
-        if self._scheduled > self.engine.limits.schedules_per_mutation:
-            raise LimitExceeded(
-                f"one mutation scheduled more than limits.schedules_per_mutation = "
-                f"{self.engine.limits.schedules_per_mutation} functions; schedule one that schedules the rest"
-            )
         found = self.engine.resolve(function)
-        return await self.engine.scheduler.insert(self.tx, found, found.arguments.encode(args, kwargs), at)
+        raw = found.arguments.encode(args, kwargs)
+        limits = self.engine.limits
+        self._scheduled += 1
+        self._scheduled_bytes += len(raw)
+        if self._scheduled > limits.schedules_per_mutation or self._scheduled_bytes > limits.schedules_bytes:
+            raise LimitExceeded(
+                f"one mutation scheduled more than limits.schedules_per_mutation = {limits.schedules_per_mutation} "
+                f"functions, or arguments of more than limits.schedules_bytes = {limits.schedules_bytes} bytes; "
+                "schedule one that schedules the rest"
+            )
+        return await self.engine.scheduler.insert(self.tx, found, raw, at, self._parent)
 
     async def cancel(self, id: str) -> None:
         await self.engine.scheduler.cancel(self.tx, id)
@@ -238,11 +246,20 @@ class TransactionRun:
 class ActionRun:
     """One run of an action: ordinary asyncio, each call a transaction of its own."""
 
-    def __init__(self, engine: Engine, function: Function[..., Any], args: bytes, identity: Identity | None) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        function: Function[..., Any],
+        args: bytes,
+        identity: Identity | None,
+        parent: str | None = None,
+    ) -> None:
+        """`parent` is the id of the scheduled action that this run is, or belongs to."""
         self.engine = engine
         self.function = function
         self.args = args
         self.caller = identity
+        self.parent = parent
         self.lines: list[str] = []
 
     async def execute(self) -> tuple[Result, BaseException | None]:
@@ -289,9 +306,9 @@ class ActionRun:
         if found.kind == "query":
             result = await self.engine.query(found, raw, self.caller)
         elif found.kind == "mutation":
-            result = (await self.engine.mutation(found, raw, self.caller)).result
+            result = (await self.engine.mutation(found, raw, self.caller, parent=self.parent)).result
         else:
-            result, error = await ActionRun(self.engine, found, raw, self.caller).execute()
+            result, error = await ActionRun(self.engine, found, raw, self.caller, self.parent).execute()
             if error is not None:
                 raise error
         if result.failure is not None:
@@ -302,7 +319,7 @@ class ActionRun:
         self, at: float, function: Function[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> str:
         found = self.engine.resolve(function)
-        return await self.engine.scheduler.insert_now(found, found.arguments.encode(args, kwargs), at)
+        return await self.engine.scheduler.insert_now(found, found.arguments.encode(args, kwargs), at, self.parent)
 
     async def cancel(self, id: str) -> None:
         await self.engine.scheduler.cancel_now(id)

@@ -9,64 +9,32 @@ from __future__ import annotations
 import asyncio
 import heapq
 import logging
-import math
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING, Any, Literal, cast
-
-import msgspec
+from typing import TYPE_CHECKING, Any
 
 from reflow import values
-from reflow.database import Bound, DatabaseReader, DatabaseWriter, RangeRequest
+from reflow.database import Bound, DatabaseWriter, RangeRequest
+from reflow.engine import scheduled
 from reflow.engine.commit import first_of
 from reflow.engine.runner import ActionRun, Failure, Result, TransactionRun
+from reflow.engine.scheduled import Scheduled, ScheduledState, State
 from reflow.engine.transaction import EngineTransaction
-from reflow.errors import (
-    DefinitionError,
-    DocumentNotFound,
-    FunctionNotFound,
-    InvalidValue,
-    Overloaded,
-    ReflowError,
-    RetryAfter,
-    StorageError,
-)
-from reflow.functions import Function, Kind
-from reflow.schema import Index, Object, Table, missing, spec_of
+from reflow.errors import FunctionNotFound, Overloaded, ReflowError, RetryAfter, StorageError
+from reflow.functions import Function, Kind, Retry
+from reflow.schema import spec_of
+from reflow.storage.base import Write
 
 if TYPE_CHECKING:
     from reflow.engine.engine import Engine
 
 LOG = logging.getLogger("reflow.scheduler")
 
-_AFTER_ERROR_MS = 1000.0
 _POLL_SECONDS = 0.01
 _LONGEST_SLEEP_SECONDS = 60.0
 """The machine's clock may be set while a sleep goes on."""
-
-State = Literal["pending", "inProgress", "success", "failed", "canceled"]
-
-
-class ScheduledState(Object):
-    """Where a scheduled function stands; `error` says why it failed."""
-
-    kind: State
-    error: str | None = missing()
-
-
-class Scheduled(Table, table="_scheduled_functions", rename="camel", system=True):
-    """A row of the status table `_scheduled_functions`. Times are milliseconds since 1970."""
-
-    name: str
-    args: list[Any]
-    scheduled_time: float
-    completed_time: float | None = missing()
-    state: ScheduledState
-    attempt: int = 1
-    """Which try comes next or is running, from 1; above 1 only with `Retry`."""
-
-    by_state = Index("state.kind", "scheduled_time")
-    by_completed = Index("completed_time")
+_DOUBLINGS = 32
+"""Pauses have reached their longest long before, and numbers stay small."""
 
 
 class Scheduler:
@@ -85,15 +53,24 @@ class Scheduler:
         """Functions that became due while their former run was still being cleared away."""
         self._running: dict[Kind, dict[str, asyncio.Task[None]]] = {"mutation": {}, "action": {}}
         self._waiting: dict[Kind, deque[str]] = {"mutation": deque(), "action": deque()}
+        self._outstanding: set[str] = set()
+        """What is pending or runs."""
+        self._failures: Counter[str] = Counter()
+        """How often in a row the server could not run a function, or do work of its own by this name."""
+        limits = engine.limits
+        self._patience = Retry(first=limits.schedule_first_pause_seconds, longest=limits.schedule_longest_pause_seconds)
         self._table = 0
 
     async def start(self) -> None:
         """Loads what is pending, settles what was running when the server stopped, and starts."""
         self._table = self._engine.catalog.codec(spec_of(Scheduled)).number
+        for due, id in await self._engine.transact(self._engine.crons.deploy):
+            self._push(due, id)
         async with self._engine.reading() as tx:
             interrupted = await self._all(tx, "inProgress")
             for row in await self._all(tx, "pending"):
                 self._push(row.scheduled_time, row.id)
+                self._outstanding.add(row.id)
         for row in interrupted:
             error = "the server stopped while it ran"
             await self._finish_action(row.id, Failure(f"Interrupted: {error}"), self._pause(row, None))
@@ -132,48 +109,40 @@ class Scheduler:
 
     # Scheduling
 
-    async def insert(self, tx: EngineTransaction, function: Function[..., Any], args: bytes, at: float) -> str:
-        """Writes the row of a scheduled function in a mutation's transaction."""
-        if function.kind == "query":
-            raise DefinitionError(f"{function.path} is a query: schedule a mutation or an action")
-        self._engine.decode_arguments(function, args)
-        due = max(0.0, at) * 1000  # in this order, so that neither NaN nor -0.0 comes out where 0.0 will do
-        if math.isnan(at) or not math.isfinite(due):
-            raise InvalidValue(f"{function.path} can't be scheduled for {at}: give seconds since 1970")
-        row = Scheduled(
-            name=function.path,
-            args=[values.decode(args)],
-            scheduled_time=due,
-            state=ScheduledState(kind="pending"),
-        )
-        with tx.as_system():
-            return (await tx.insert(spec_of(Scheduled), (row,), (None,)))[0]
+    async def insert(
+        self, tx: EngineTransaction, function: Function[..., Any], args: bytes, at: float, parent: str | None = None
+    ) -> str:
+        """Writes the row of a scheduled function in a mutation's transaction; see `reflow.engine.scheduled`."""
+        limit = self._engine.limits.scheduled_outstanding
+        if len(self._outstanding) >= limit:
+            raise Overloaded(
+                f"TooManyScheduledFunctions: {len(self._outstanding)} functions are pending or running, as many as "
+                f"limits.scheduled_outstanding = {limit} allows: schedule one when another ends"
+            )
+        return await scheduled.insert(self._engine, tx, function, args, at, parent=parent)
 
-    async def insert_now(self, function: Function[..., Any], args: bytes, at: float) -> str:
+    async def insert_now(self, function: Function[..., Any], args: bytes, at: float, parent: str | None = None) -> str:
         """Schedules from an action: in a transaction of its own."""
-        return await self._engine.transact(lambda tx: self.insert(tx, function, args, at))
+        return await self._engine.transact(lambda tx: self.insert(tx, function, args, at, parent))
 
     async def cancel(self, tx: EngineTransaction, id: str) -> None:
-        """A pending row will not run; another state stays. Raises DocumentNotFound."""
-        db = DatabaseWriter(tx)
-        row = cast("Scheduled | None", await db.get(cast(Any, id)))
-        if not isinstance(row, Scheduled):
-            raise DocumentNotFound(f"{id!r} is no scheduled function")
-        if row.state.kind == "pending":
-            done = self._now() * 1000
-            with tx.as_system():
-                await db.patch(row.id, state=ScheduledState(kind="canceled"), completed_time=done)
+        """What is pending will not run, and what a running action schedules from now on. Raises DocumentNotFound."""
+        await scheduled.cancel(self._engine, tx, id)
 
     async def cancel_now(self, id: str) -> None:
         """Cancels from an action: in a transaction of its own."""
         await self._engine.transact(lambda tx: self.cancel(tx, id))
 
-    def publish(self, written: Sequence[bytes]) -> None:
+    def publish(self, writes: Sequence[Write]) -> None:
         """Notes rows of the status table that commits have written."""
-        for raw in written:
-            row = _BRIEF.decode(raw)
-            if row.state.kind == "pending":
-                self._push(row.scheduled_time, row.id)
+        for write in writes:
+            row = scheduled.brief(write.value or write.before or b"")
+            if write.value is None or row.state.kind in scheduled.END_STATES:
+                self._outstanding.discard(row.id)
+            else:
+                self._outstanding.add(row.id)
+                if row.state.kind == "pending":
+                    self._push(row.scheduled_time, row.id)
 
     @property
     def table(self) -> int:
@@ -196,8 +165,15 @@ class Scheduler:
             except Exception as error:
                 LOG.error("the scheduler goes on after: %s", error, exc_info=not isinstance(error, ReflowError))
                 self._stalled = work == self._step
-                await self._engine.clock.sleep(_AFTER_ERROR_MS / 1000)
+                await self._engine.clock.sleep(self._pause_after_failure(work.__name__))
                 self._stalled = False
+            else:
+                self._failures.pop(work.__name__, None)
+
+    def _pause_after_failure(self, of: str) -> float:
+        """Seconds until the server tries again what it failed to do: longer each time."""
+        self._failures[of] += 1
+        return self._patience.pause(min(self._failures[of], _DOUBLINGS), self._engine.entropy.uniform())
 
     async def _step(self) -> None:
         """Starts what is due, or waits for the next."""
@@ -238,6 +214,11 @@ class Scheduler:
         return limits.group_size if kind == "mutation" else limits.actions_running
 
     async def _start(self, id: str) -> None:
+        crons = self._engine.crons
+        if id in crons.ids:
+            due = await self._engine.transact(lambda tx: crons.fire(tx, id))
+            self._push(due, id)
+            return
         row = await self._row(id)
         if row is None or row.state.kind != "pending":
             return
@@ -247,7 +228,8 @@ class Scheduler:
         try:
             function = self._engine.resolve(row.name)
         except FunctionNotFound as error:
-            await self._settle(id, "failed", str(error))
+            text = str(error)
+            await self._engine.transact(lambda tx: self._end(tx, id, "failed", text))
             return
         running = self._running[function.kind]
         if id in running:
@@ -266,34 +248,37 @@ class Scheduler:
         if id in self._again:
             self._again.discard(id)
             self._push(0.0, id)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            LOG.error("scheduled function %s: %s; it is looked at again", id, error)
-            self._push(self._now() * 1000 + _AFTER_ERROR_MS, id)
+        if task.cancelled() or (error := task.exception()) is None:
+            self._failures.pop(id, None)
+            return
+        LOG.error("scheduled function %s: %s; it is looked at again", id, error)
+        self._push((self._now() + self._pause_after_failure(id)) * 1000, id)
 
-    async def _persist(self, job: Callable[[EngineTransaction], Awaitable[Any]]) -> None:
+    async def _persist(self, id: str, job: Callable[[EngineTransaction], Awaitable[Any]]) -> None:
         """Writes what has happened, as often as it takes: the storage may be failing for a while."""
         while True:
             try:
                 await self._engine.transact(job)
+                self._failures.pop(id, None)
                 return
             except (StorageError, Overloaded) as error:
                 LOG.error("the outcome of a scheduled function can't be stored yet: %s", error)
                 self._resting += 1
                 try:
-                    await self._engine.clock.sleep(_AFTER_ERROR_MS / 1000)
+                    await self._engine.clock.sleep(self._pause_after_failure(id))
                 finally:
                     self._resting -= 1
 
     async def _row(self, id: str) -> Scheduled | None:
         async with self._engine.reading() as tx:
-            return cast("Scheduled | None", await DatabaseReader(tx).get(cast(Any, id)))
+            return await scheduled.find(tx, id)
 
     async def _run_mutation(self, row: Scheduled, function: Function[..., Any]) -> None:
         """The function and its row's new state commit together. A function that raises only sets the state."""
         args = values.encode(row.args[0])
 
         async def job(tx: EngineTransaction) -> Result | None:
-            current = await DatabaseReader(tx).get(row.id)
+            current = await scheduled.find(tx, row.id)
             if current is None or current.state.kind != "pending":
                 return None
             mark = tx.mark()
@@ -302,7 +287,8 @@ class Scheduler:
             if failure is not None:
                 tx.undo_to(mark)
             tx.count_anew()
-            await self._write_state(tx, row.id, "success" if failure is None else "failed", failure and failure.message)
+            state, text = ("success", None) if failure is None else ("failed", failure.message)
+            await scheduled.write_state(self._engine, tx, current, state, text)
             return result
 
         await self._engine.transact(job)
@@ -311,16 +297,16 @@ class Scheduler:
         begun = await self._engine.transact(lambda tx: self._begin(tx, row.id))
         if not begun:
             return
-        run = ActionRun(self._engine, function, values.encode(row.args[0]), None)
+        run = ActionRun(self._engine, function, values.encode(row.args[0]), None, row.id)
         result, error = await run.execute()
         pause = None if result.failure is None else self._pause(row, error)
         await self._finish_action(row.id, result.failure, pause)
 
     async def _begin(self, tx: EngineTransaction, id: str) -> bool:
-        row = cast("Scheduled | None", await DatabaseReader(tx).get(cast(Any, id)))
+        row = await scheduled.find(tx, id)
         if row is None or row.state.kind != "pending":
             return False
-        await self._write_state(tx, id, "inProgress", None)
+        await scheduled.write_state(self._engine, tx, row, "inProgress", None)
         return True
 
     def _pause(self, row: Scheduled, error: BaseException | None) -> float | None:
@@ -337,30 +323,35 @@ class Scheduler:
 
     async def _finish_action(self, id: str, failure: Failure | None, pause: float | None) -> None:
         async def job(tx: EngineTransaction) -> None:
-            row = cast("Scheduled | None", await DatabaseReader(tx).get(cast(Any, id)))
-            if row is None:
-                return
             if failure is None:
-                await self._write_state(tx, id, "success", None)
-            elif pause is None or row.state.kind == "canceled":
-                await self._write_state(tx, id, "failed", failure.message)
+                await self._end(tx, id, "success", None)
+            elif pause is None:
+                await self._end(tx, id, "failed", failure.message)
             else:
-                state = ScheduledState(kind="pending", error=failure.message)
-                due = (self._now() + pause) * 1000
-                with tx.as_system():
-                    await DatabaseWriter(tx).patch(row.id, state=state, scheduled_time=due, attempt=row.attempt + 1)
+                await self._try_again(tx, id, failure, pause)
 
-        await self._persist(job)
+        await self._persist(id, job)
 
-    async def _settle(self, id: str, kind: State, error: str) -> None:
-        await self._engine.transact(lambda tx: self._write_state(tx, id, kind, error))
+    async def _end(self, tx: EngineTransaction, id: str, kind: State, error: str | None) -> None:
+        """Says how a function ended; one that was cancelled meanwhile stays so."""
+        row = await scheduled.find(tx, id)
+        if row is None:
+            return
+        if row.state.kind == "canceled":
+            if row.cron is None:
+                return
+            kind, error = "canceled", None
+        await scheduled.write_state(self._engine, tx, row, kind, error)
 
-    async def _write_state(self, tx: EngineTransaction, id: str, kind: State, error: str | None) -> None:
-        changes: dict[str, Any] = {"state": ScheduledState(kind=kind, error=error)}
-        if kind not in ("pending", "inProgress"):
-            changes["completed_time"] = self._now() * 1000
+    async def _try_again(self, tx: EngineTransaction, id: str, failure: Failure, pause: float) -> None:
+        row = await scheduled.find(tx, id)
+        if row is None or row.state.kind == "canceled":
+            await self._end(tx, id, "canceled", None)
+            return
+        state = ScheduledState(kind="pending", error=failure.message)
+        due = (self._now() + pause) * 1000
         with tx.as_system():
-            await DatabaseWriter(tx).patch(cast(Any, id), **changes)
+            await DatabaseWriter(tx).patch(row.id, state=state, scheduled_time=due, attempt=row.attempt + 1)
 
     async def _sweep(self) -> None:
         """Waits, then removes rows that finished long ago, and has the engine forget old history."""
@@ -384,14 +375,3 @@ class Scheduler:
 
         while await self._engine.transact(job) == limits.scan_page:
             continue
-
-
-class _Brief(msgspec.Struct):
-    """What the heap needs of a stored row."""
-
-    id: str = msgspec.field(name="_id")
-    scheduled_time: float = msgspec.field(name="scheduledTime")
-    state: ScheduledState
-
-
-_BRIEF = msgspec.json.Decoder(_Brief)
