@@ -10,7 +10,7 @@ import pytest
 
 from reflow.context import Identity
 from reflow.errors import AuthenticationError
-from reflow.server.auth import TokenType, token_of
+from reflow.server.auth import Caller, Credentials, credentials_of
 from reflow.server.sync import SyncDoor, SyncSocket
 from tests.protocol.test_writes import Recorder, said
 from tests.support import arun
@@ -45,11 +45,11 @@ class SlowVerifier:
     def __init__(self) -> None:
         self.go = asyncio.Event()
 
-    async def verify(self, token_type: TokenType, token: str) -> Identity:
+    async def verify(self, shown: Credentials) -> Caller:
         await self.go.wait()
-        if token == "bad":
+        if shown.value == "bad":
             raise AuthenticationError("no such token")
-        return Identity(issuer="test", subject=token)
+        return Caller(identity=Identity(issuer="test", subject=shown.value))
 
 
 async def spoken(*messages: Json) -> Held:
@@ -109,13 +109,18 @@ def test_a_token_for_the_wrong_version_is_fatal() -> None:
 
 @pytest.mark.parametrize(
     ("header", "expected"),
-    [("Bearer x.y", ("User", "x.y")), ("bearer  x.y ", ("User", "x.y")), ("CONVEX key|1", ("Admin", "key|1"))],
+    [
+        ("Bearer x.y", Credentials(kind="User", value="x.y")),
+        ("bearer  x.y ", Credentials(kind="User", value="x.y")),
+        ("CONVEX key|1", Credentials(kind="Admin", value="key|1")),
+        ("Convex key|1:e30=", Credentials(kind="Admin", value="key|1", acting_as=b"{}")),
+    ],
 )
-def test_headers(header: str, expected: tuple[str, str]) -> None:
-    assert token_of(header) == expected
+def test_headers(header: str, expected: Credentials) -> None:
+    assert credentials_of(header) == expected
 
 
 @pytest.mark.parametrize("header", ["", "Basic x", "x.y.z"])
 def test_other_headers_are_refused(header: str) -> None:
     with pytest.raises(AuthenticationError, match="InvalidAuthHeader"):
-        token_of(header)
+        credentials_of(header)

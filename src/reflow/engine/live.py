@@ -163,6 +163,20 @@ class Connection:
                 self.touched.add(query_id)
         self.wake()
 
+    @property
+    def identity_version(self) -> int:
+        """How often who asks was said."""
+        return self._wanted[1]
+
+    def find_again(self, find: Callable[[str], Function[..., Any] | None]) -> None:
+        """Who asks has other rights now: every query's function is looked up once more."""
+        for query_id, query in self._queries.items():
+            if query.add.refusal is None:
+                query.add.function = find(query.add.path)
+                self._detach(query)
+                self.touched.add(query_id)
+        self.wake()
+
     def owe(self) -> None:
         """A mutation of this client was answered: a transition follows, even where it changes nothing."""
         self._owed = True

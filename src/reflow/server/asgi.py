@@ -4,17 +4,19 @@ line's door."""
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from reflow.auth import Provider
 from reflow.engine.engine import Engine
 from reflow.errors import DefinitionError
 from reflow.server import local
+from reflow.server.admin import admin_key
 from reflow.server.asgi_socket import serve_socket
-from reflow.server.auth import NoProvider, Verifier
+from reflow.server.auth import AppVerifier
 from reflow.server.fast_socket import EXTENSION, FastSocket
 from reflow.server.http_api import HttpApi, Receive, Scope, Send
 from reflow.server.http_errors import HttpError
@@ -44,9 +46,10 @@ class _Running:
     """The doors of a started engine."""
 
     def __init__(
-        self, opened: Opened, verifier: Verifier, pinecone: PineconeSettings | None, *, with_logs: bool
+        self, opened: Opened, verifier: AppVerifier, pinecone: PineconeSettings | None, *, with_logs: bool
     ) -> None:
         self.opened = opened
+        self.verifier = verifier
         self.sync = SyncDoor(opened.engine, verifier, with_logs=with_logs)
         self.api = HttpApi(opened.engine, verifier, with_logs=with_logs)
         self.pinecone = None if pinecone is None else PineconeApi(opened.engine, pinecone)
@@ -54,6 +57,7 @@ class _Running:
     async def close(self) -> None:
         """Tells everybody to go."""
         await self.sync.close()
+        await self.verifier.close()
         if self.pinecone is not None:
             self.pinecone.close()
 
@@ -65,12 +69,14 @@ class Doors:
         self,
         opens: Opens,
         pages: Path | None,
-        verifier: Verifier | None = None,
+        auth: Sequence[Provider] = (),
+        environment: Mapping[str, str] | None = None,
         pinecone: PineconeSettings | None = None,
     ) -> None:
         self._opens = opens
         self._pages = Pages(pages)
-        self._verifier = verifier or NoProvider()
+        self._auth = auth
+        self._environment = environment or {}
         self.pinecone = pinecone
         """How the Pinecone API is offered; None: not at all. Read when the doors open."""
         self._running: _Running | None = None
@@ -84,13 +90,20 @@ class Doors:
         if self._running is not None:
             raise DefinitionError("this app is running already; one process runs it once")
         async with self._opens(data, durability) as opened:
-            running = self._running = _Running(opened, self._verifier, self.pinecone, with_logs=with_logs)
+            verifier = self._verifier_of(opened)
+            running = self._running = _Running(opened, verifier, self.pinecone, with_logs=with_logs)
             running.sync.start()
             try:
                 yield opened
             finally:
                 self._running = self._token = None
                 await running.close()
+
+    def _verifier_of(self, opened: Opened) -> AppVerifier:
+        """Raises MissingExtra, and as `admin_key` does."""
+        clock, limits = opened.engine.clock, opened.engine.limits
+        key = admin_key(opened.lock.directory, self._environment)
+        return AppVerifier(self._auth, limits, lambda: clock.now_ns() / 1e9, key)
 
     def publish(self, opened: Opened, url: str, token: str) -> None:
         """Writes down where the server is, and lets in who knows the token."""

@@ -11,14 +11,14 @@ import msgspec
 from msgspec import Raw, Struct
 
 from reflow import values
-from reflow.context import Identity
+from reflow.auth import Identity
 from reflow.engine.engine import Engine
 from reflow.engine.live import missing_function
 from reflow.engine.runner import Result
-from reflow.errors import Overloaded, ReflowError
+from reflow.errors import Forbidden, Overloaded, ReflowError
 from reflow.functions import Function, Kind
 from reflow.server import frames, local, messages
-from reflow.server.auth import Verifier, token_of
+from reflow.server.auth import Caller, Verifier, caller_of
 from reflow.server.http_errors import Headers, HttpError, bad_request, http_error
 
 Scope = MutableMapping[str, Any]
@@ -147,7 +147,7 @@ class HttpApi:
             _allow(method, "POST")
             await read_body(receive, self._engine.limits.body_bytes)
             return _JSON_TYPE, b'{"ts":"%b"}' % frames.encode_timestamp(self._engine.committer.published).encode()
-        elif door in ("query", "mutation", "action", "query_at_ts"):
+        elif door in ("query", "mutation", "action", "query_at_ts", "function"):
             _allow(method, "POST", *(["GET"] if door == "query" else []))
             call = _decoded(_decode_call, await read_body(receive, self._engine.limits.body_bytes))
         elif door.startswith("run/") and len(door) > 4:
@@ -158,23 +158,20 @@ class HttpApi:
         else:
             raise HttpError(404, "NotFound", f"there is nothing at {messages.shown(path)}")
         _check_format(call.format)
-        identity = await self._identity(headers)
-        return _JSON_TYPE, await self._call(door, call, identity)
+        caller = await caller_of(self._verifier, headers)
+        if door == "function" and not caller.admin:
+            raise Forbidden(f"{path} runs internal functions too, and needs the admin key")
+        return _JSON_TYPE, await self._call(door, call, caller)
 
-    async def _identity(self, headers: dict[bytes, bytes]) -> Identity | None:
-        header = headers.get(b"authorization")
-        if header is None:
-            return None
-        return await self._verifier.verify(*token_of(header.decode("latin-1")))
-
-    async def _call(self, door: str, call: FunctionCall, identity: Identity | None) -> bytes:
+    async def _call(self, door: str, call: FunctionCall, caller: Caller) -> bytes:
         kinds: tuple[Kind, ...] = ("query", "mutation", "action")
-        if not door.startswith("run/"):
+        if door != "function" and not door.startswith("run/"):
             kinds = (cast(Kind, door.removesuffix("_at_ts")),)
         args = _arguments(call.args)
         engine = self._engine
         path = messages.normal_path(call.path)
-        function = engine.public(path, *kinds)
+        identity = caller.identity
+        function = (engine.known if caller.admin else engine.public)(path, *kinds)
         if function is None:
             result = missing_function(messages.shown(path))
         elif door == "query_at_ts":

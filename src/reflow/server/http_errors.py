@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import logging
 
-from reflow.errors import AuthenticationError, LimitExceeded, OutOfRetention, Overloaded, ReflowError, StorageError
+from reflow.errors import (
+    AuthenticationError,
+    Forbidden,
+    LimitExceeded,
+    OutOfRetention,
+    Overloaded,
+    ProviderUnavailable,
+    ReflowError,
+    StorageError,
+)
 
 LOG = logging.getLogger("reflow.server")
 
@@ -37,7 +46,9 @@ def http_error(error: ReflowError) -> HttpError:
         case StorageError():
             LOG.error("%s", error)
             return HttpError(503, error.code, error.told)
-        case Overloaded() | OutOfRetention():
+        case Forbidden():
+            return HttpError(403, error.code, str(error))
+        case Overloaded() | OutOfRetention() | ProviderUnavailable():
             return HttpError(503, error.code, str(error))
         case LimitExceeded():
             return HttpError(413, error.code, str(error))

@@ -57,6 +57,9 @@ class Authenticate(Message):
     base_version: Number
     token_type: str
     value: str = ""
+    impersonating: Raw | None = None
+    acting_as: Raw | None = msgspec.field(default=None, name="acting_as")
+    """What the Rust client calls `impersonating`."""
 
 
 class Mutation(Message):

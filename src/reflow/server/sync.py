@@ -10,21 +10,32 @@ from functools import partial
 from typing import Any, Protocol
 
 from reflow import values
-from reflow.context import Identity
+from reflow.auth import Identity
 from reflow.engine.engine import Engine
 from reflow.engine.live import AddQuery, Change, ProtocolError, Version, missing_function
 from reflow.engine.mutations import Call, Outcome
 from reflow.engine.runner import Failure, Result
-from reflow.errors import AuthenticationError, InvalidValue, LimitExceeded, Overloaded, ReflowError, StorageError
+from reflow.errors import (
+    AuthenticationError,
+    InvalidValue,
+    LimitExceeded,
+    Overloaded,
+    ProviderUnavailable,
+    ReflowError,
+    StorageError,
+)
+from reflow.functions import Function
 from reflow.server import frames, messages
-from reflow.server.auth import Verifier
+from reflow.server.auth import ANYBODY, FUTURE, Caller, Credentials, Verifier
 from reflow.server.frames import Frame, Transitions
 from reflow.server.messages import Action, Authenticate, Connect, ModifyQuerySet, Mutation, arguments, normal_path
 
 LOG = logging.getLogger("reflow.server")
 
-FATAL, GONE, INTERNAL, RESTART = 1008, 1000, 1011, 1012
+FATAL, GONE, INTERNAL, RESTART, AGAIN = 1008, 1000, 1011, 1012, 1013
 _REASON_BYTES = 123
+_LONGEST_SLEEP_SECONDS = 30.0
+"""The machine may sleep while a timer runs, and its clock may be set."""
 
 
 class Wire(Protocol):
@@ -99,6 +110,7 @@ class SyncSocket:
     __slots__ = (
         *("_door", "_engine", "_held", "_loop", "_mutating", "_acting", "_pending", "_wire", "closed", "connection"),
         *("session", "silence", "_turn", "_queue", "ready", "_raw", "_transitions", "_came_back", "_asked"),
+        *("_caller", "_expiry", "_find"),
     )
 
     def __init__(self, door: SyncDoor, wire: Wire) -> None:
@@ -123,6 +135,10 @@ class SyncSocket:
         """Bytes of arguments whose calls are not answered yet. Too many, and nothing more is read meanwhile."""
         self._held: deque[bytes] | None = None
         """Messages that wait until a token is verified, or a timestamp reached."""
+        self._caller = ANYBODY
+        self._find = door.engine.public
+        """How functions are found: for administrators internal ones too."""
+        self._expiry: asyncio.TimerHandle | None = None
         self._turn = False
         self._queue: deque[Call] | None = None
         """Where the storage runs mutations side by side: those that wait for the socket's former one."""
@@ -165,6 +181,7 @@ class SyncSocket:
         self._pending.clear()
         self._held = None
         self._queue = None
+        self._watch_expiry(FUTURE)
         self._door.sockets.discard(self)
 
     # What the hub says
@@ -274,7 +291,7 @@ class SyncSocket:
                 removed.append(change.query_id)
                 continue
             path = normal_path(change.udf_path, change.component_path)
-            function = self._engine.public(path, "query")
+            function = self._find(path, "query")
             args = arguments(change.args)
             refusal = None if function is None else _refusal(path, args)
             if refusal is not None:
@@ -288,7 +305,7 @@ class SyncSocket:
             text = f"more than limits.mutations_per_socket = {limits.mutations_per_socket} mutations wait already"
             return self._answer(message.request_id, _overloaded(text), 0)
         path = normal_path(message.udf_path, message.component_path)
-        function = self._engine.public(path, "mutation")
+        function = self._find(path, "mutation")
         if function is None:
             return self._answer(message.request_id, missing_function(messages.shown(path)), 0)
         request = message.request_id
@@ -344,45 +361,81 @@ class SyncSocket:
         if len(self._door.tasks) >= limits.client_actions:
             text = f"limits.client_actions = {limits.client_actions} actions run already; try again later"
             return self.send(frames.response(b"Action", message.request_id, _overloaded(text), None))
+        path = normal_path(message.udf_path, message.component_path)
+        function = self._find(path, "action")
+        if function is None:
+            missing = missing_function(messages.shown(path))
+            return self.send(frames.response(b"Action", message.request_id, missing, None))
         args = arguments(message.args)
         self._acting += 1
         self._ask(len(args))
-        self._spawn(self._act(message, args, self.connection.identity))
+        self._spawn(self._act(message.request_id, function, args, self.connection.identity))
 
-    async def _act(self, message: Action, args: bytes, identity: Identity | None) -> None:
+    async def _act(self, request_id: int, function: Function[..., Any], args: bytes, identity: Identity | None) -> None:
         try:
-            path = normal_path(message.udf_path, message.component_path)
-            function = self._engine.public(path, "action")
-            if function is None:
-                result = missing_function(messages.shown(path))
-            else:
-                result = await self._engine.action(function, args, identity)
+            result = await self._engine.action(function, args, identity)
         finally:
             self._acting -= 1
             self._ask(-len(args))
         if not self.closed:
             lines = frames.log_lines(result) if self._door.with_logs else b"[]"
-            self.send(frames.response(b"Action", message.request_id, result, None, lines))
+            self.send(frames.response(b"Action", request_id, result, None, lines))
+
+    # Who is asking
 
     def _authenticate(self, message: Authenticate) -> None:
-        if message.token_type == "None":
-            self.connection.authenticate(message.base_version, None)
-        elif message.token_type in ("User", "Admin"):
-            self._hold(self._verify(message))
+        base, kind = message.base_version, message.token_type
+        if kind == "None":
+            self._let_in(base, ANYBODY)
+        elif kind == "User":
+            self._hold(self._verify(base, Credentials(kind=kind, value=message.value)))
+        elif kind == "Admin":
+            acting_as = message.impersonating or message.acting_as
+            shown = Credentials(kind=kind, value=message.value, acting_as=bytes(acting_as) if acting_as else None)
+            self._hold(self._verify(base, shown))
         else:
-            raise ProtocolError(f"BadMessage: tokenType {message.token_type[:40]!r}: User, Admin or None is meant")
+            raise ProtocolError(f"BadMessage: tokenType {kind[:40]!r}: User, Admin or None is meant")
 
-    async def _verify(self, message: Authenticate) -> None:
+    async def _verify(self, base: int, shown: Credentials) -> None:
         try:
-            token_type = "Admin" if message.token_type == "Admin" else "User"
-            identity = await self._door.verifier.verify(token_type, message.value)
+            caller = await self._door.verifier.verify(shown)
         except AuthenticationError as error:
-            self.send(frames.auth_error(str(error), message.base_version, attempted=True))
-            return self.end(GONE, "AuthError")
+            return self._auth_error(str(error), base, attempted=True)
+        except ProviderUnavailable as error:
+            # The token may be right. A client that is closed like this comes back and shows it again.
+            return self.end(AGAIN, f"{error.code}: {error}")
+        if self.closed:
+            return
         try:
-            self.connection.authenticate(message.base_version, identity)
+            self._let_in(base, caller)
         except ProtocolError as error:
             self.refuse(str(error))
+
+    def _let_in(self, base: int, caller: Caller) -> None:
+        """From now on this caller asks. Raises ProtocolError."""
+        self.connection.authenticate(base, caller.identity)
+        was_admin, self._caller = self._caller.admin, caller
+        if caller.admin != was_admin:
+            self._find = self._engine.known if caller.admin else self._engine.public
+            self.connection.find_again(lambda path: self._find(path, "query"))
+        self._watch_expiry(caller.expires)
+
+    def _watch_expiry(self, expires: float) -> None:
+        """Ends the session when its token ends, by the clock of the wall: a machine may sleep."""
+        if self._expiry is not None:
+            self._expiry.cancel()
+            self._expiry = None
+        if expires == FUTURE:
+            return
+        left = expires - self._engine.clock.now_ns() / 1e9
+        if left <= 0:
+            return self._auth_error("TokenExpired: the token has expired", self.connection.identity_version)
+        self._expiry = self._loop.call_later(min(left, _LONGEST_SLEEP_SECONDS), self._watch_expiry, expires)
+
+    def _auth_error(self, text: str, base: int, *, attempted: bool = False) -> None:
+        """Tells that nobody is signed in any more, and closes: the client comes back with a new token or without."""
+        self.send(frames.auth_error(text, base, attempted=attempted))
+        self.end(GONE, "AuthError")
 
     # Work that later messages have to wait for
 

@@ -41,6 +41,11 @@ class DirectoryLock:
         self._path = self._directory / FILE_NAME
         self._file: int | None = None
 
+    @property
+    def directory(self) -> Path:
+        """The directory."""
+        return self._directory
+
     def acquire(self) -> None:
         """Takes the lock, creating the directory where it is missing.
 

@@ -7,6 +7,7 @@ from reflow.testing.embedder import HashingEmbedder
 from reflow.testing.faults import FaultPlan, FaultyStorage
 from reflow.testing.interleave import InterleavingStorage
 from reflow.testing.simulation import Simulation, simulate
+from reflow.testing.tokens import TokenIssuer
 
 __all__ = [
     "FaultPlan",
@@ -15,6 +16,7 @@ __all__ = [
     "InterleavingStorage",
     "SeededEntropy",
     "Simulation",
+    "TokenIssuer",
     "VirtualClock",
     "simulate",
 ]
