@@ -58,6 +58,9 @@ class Secret:
     def __repr__(self) -> str:
         return "Secret(…)"
 
+    def __format__(self, spec: str) -> str:
+        return format(repr(self), spec)
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Secret) and compare_digest(self._text.encode(), other._text.encode())
 

@@ -227,25 +227,29 @@ class StoredVariables:
         self._clock = clock
         self._last_us = 0
 
-    async def read(self) -> dict[str, str]:
+    async def open(self) -> None:
+        """Opens the storage; whoever handed it in closes it."""
+        self._last_us = await self._storage.open() // 1000
+        if await self.catalog.deploy(self._storage):
+            await self._storage.commit()
+
+    async def read(self) -> Mapping[str, str]:
         """All stored variables."""
-        ts = await self._open()
         variables = Variables({}, self.catalog)
         snapshot = await self._storage.snapshot()
         try:
             await variables.load(snapshot, self.limits.scan_page)
-            return dict(variables.at(max(ts, snapshot.ts)))
+            return variables.at(snapshot.ts)
         finally:
             await snapshot.close()
 
     async def change(self, changes: Mapping[str, str | None]) -> list[str]:
         """Like `change`; what it did is durable when it returns."""
-        ts = await self._open()
         head = await self._storage.head()
         tx = EngineTransaction(self, head, writable=True)
         try:
             unknown = await change(tx, changes)
-            effects = tx.effects(max(ts + 1, self._clock.now_ns(), self._last_us * 1000), None)
+            effects = tx.effects(max(head.ts + 1, self._clock.now_ns(), self._last_us * 1000), None)
         finally:
             tx.finish()
             await head.close()
@@ -253,13 +257,6 @@ class StoredVariables:
             await self._storage.apply(effects.batch)
             await self._storage.commit()
         return unknown
-
-    async def _open(self) -> int:
-        ts = await self._storage.open()
-        self._last_us = ts // 1000
-        if await self.catalog.deploy(self._storage):
-            await self._storage.commit()
-        return ts
 
     def new_seq(self) -> int:
         """A fresh sequence number."""
