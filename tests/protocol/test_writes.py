@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory
 
-from reflow.server.auth import NoProvider
 from reflow.server.frames import Frame
 from reflow.server.sync import SyncDoor, SyncSocket
 from reflow.storage.memory import MemoryStorage
@@ -20,6 +19,7 @@ from tests.support import arun
 from tests.support.app_under_test import app
 from tests.support.servers import Threaded
 from tests.support.sync_client import SyncClient, added
+from tests.support.tokens import NOBODY
 
 
 class Recorder:
@@ -69,7 +69,7 @@ async def settled(recorders: Sequence[Recorder], writes: int) -> None:
 def test_responses_and_their_transition_leave_in_one_write() -> None:
     async def main() -> None:
         async with app.in_memory() as backend:
-            door = SyncDoor(backend.engine, NoProvider())
+            door = SyncDoor(backend.engine, NOBODY)
             door.start()
             socket, recorder = followed(door, "x")
             await settled([recorder], 1)
@@ -87,7 +87,7 @@ def test_responses_and_their_transition_leave_in_one_write() -> None:
 def test_what_many_get_is_encoded_once() -> None:
     async def main() -> None:
         async with app.in_memory() as backend:
-            door = SyncDoor(backend.engine, NoProvider())
+            door = SyncDoor(backend.engine, NOBODY)
             door.start()
             clients = [followed(door, "x") for _ in range(10)]
             recorders = [recorder for _, recorder in clients]
@@ -156,7 +156,7 @@ def test_mutations_of_a_socket_keep_their_order_where_the_storage_runs_them_side
     async def main() -> None:
         engine = app.engine(InterleavingStorage(MemoryStorage(concurrent=True), seed=3))
         await engine.start()
-        door = SyncDoor(engine, NoProvider())
+        door = SyncDoor(engine, NOBODY)
         door.start()
         clients = [followed(door, f"counter {number}") for number in range(3)]
         for request in range(20):
