@@ -55,6 +55,8 @@ class RangeRequest(msgspec.Struct, frozen=True, kw_only=True):
     upper: Bound | None = None
     descending: bool = False
     filter: Filter | None = None
+    own: Filter | None = None
+    """What the caller may see at all; nothing tells other documents from those that do not exist."""
 
 
 class Scan(Protocol):

@@ -195,6 +195,18 @@ class AuthenticationError(ReflowError):
     code = "Unauthenticated"
 
 
+class AuthenticationRequired(ReflowError):
+    """Something that belongs to its users is to be written, and the caller's token does not say who they are."""
+
+    code = "AuthenticationRequired"
+
+
+class NotTheOwner(ReflowError):
+    """A row or namespace is to be written or named as somebody else's."""
+
+    code = "NotTheOwner"
+
+
 class ProviderUnavailable(ReflowError):
     """The keys of a provider of identities can't be had now, so a token can't be checked: try again later."""
 

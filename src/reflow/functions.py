@@ -19,6 +19,7 @@ import msgspec
 
 from reflow import values
 from reflow.errors import DefinitionError, InvalidArguments, InvalidReturn, InvalidValue
+from reflow.owners import Owners
 from reflow.schema import renamer
 
 if TYPE_CHECKING:
@@ -113,12 +114,17 @@ class Function(Generic[P, R]):
         rename: str | None,
         retry: Retry | None = None,
         idempotency: str | None = None,
+        owners: Owners = "caller",
     ) -> None:
+        if owners not in ("caller", "all"):
+            raise DefinitionError(f'{path}: owners is "caller" or "all", got {owners!r}')
         self.handler = handler
         self.path = path
         self.internal = internal
         self.retry = retry
         self.idempotency = idempotency
+        self.owners: Owners = owners
+        """Whose rows of tables and indexes with an owner it works with."""
         self.__doc__ = handler.__doc__
         self.__name__ = handler.__name__
         self.__module__ = handler.__module__
@@ -221,11 +227,11 @@ class Module:
     def internal_query(self, handler: Callable[Concatenate[QueryCtx, P], Awaitable[R]], /) -> QueryFunction[P, R]: ...
     @overload
     def internal_query(
-        self, /
+        self, /, *, owners: Owners = "caller"
     ) -> Callable[[Callable[Concatenate[QueryCtx, P], Awaitable[R]]], QueryFunction[P, R]]: ...
-    def internal_query(self, handler: Any = None, /) -> Any:
-        """Registers a query that clients can't see."""
-        return self._register(QueryFunction, handler, internal=True)
+    def internal_query(self, handler: Any = None, /, *, owners: Owners = "caller") -> Any:
+        """Registers a query that clients can't see. With `owners="all"` it sees the rows of all owners."""
+        return self._register(QueryFunction, handler, internal=True, owners=owners)
 
     @overload
     def mutation(self, handler: Callable[Concatenate[MutationCtx, P], Awaitable[R]], /) -> MutationFunction[P, R]: ...
@@ -247,11 +253,13 @@ class Module:
     ) -> MutationFunction[P, R]: ...
     @overload
     def internal_mutation(
-        self, /, *, idempotency: str | None = None
+        self, /, *, idempotency: str | None = None, owners: Owners = "caller"
     ) -> Callable[[Callable[Concatenate[MutationCtx, P], Awaitable[R]]], MutationFunction[P, R]]: ...
-    def internal_mutation(self, handler: Any = None, /, *, idempotency: str | None = None) -> Any:
-        """Registers a mutation that clients can't see."""
-        return self._register(MutationFunction, handler, internal=True, idempotency=idempotency)
+    def internal_mutation(
+        self, handler: Any = None, /, *, idempotency: str | None = None, owners: Owners = "caller"
+    ) -> Any:
+        """Registers a mutation that clients can't see. With `owners="all"` it sees the rows of all owners."""
+        return self._register(MutationFunction, handler, internal=True, idempotency=idempotency, owners=owners)
 
     @overload
     def action(self, handler: Callable[Concatenate[ActionCtx, P], Awaitable[R]], /) -> ActionFunction[P, R]: ...
@@ -269,11 +277,11 @@ class Module:
     ) -> ActionFunction[P, R]: ...
     @overload
     def internal_action(
-        self, /, *, retry: Retry | None = None
+        self, /, *, retry: Retry | None = None, owners: Owners = "caller"
     ) -> Callable[[Callable[Concatenate[ActionCtx, P], Awaitable[R]]], ActionFunction[P, R]]: ...
-    def internal_action(self, handler: Any = None, /, *, retry: Retry | None = None) -> Any:
-        """Registers an action that clients can't see."""
-        return self._register(ActionFunction, handler, internal=True, retry=retry)
+    def internal_action(self, handler: Any = None, /, *, retry: Retry | None = None, owners: Owners = "caller") -> Any:
+        """Registers an action that clients can't see. With `owners="all"` its searches see the rows of all owners."""
+        return self._register(ActionFunction, handler, internal=True, retry=retry, owners=owners)
 
     def _register(
         self, kind: Callable[..., Function[..., Any]], handler: Any, internal: bool = False, **options: Any

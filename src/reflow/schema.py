@@ -15,6 +15,7 @@ from msgspec import UNSET, UnsetType
 
 from reflow.errors import DefinitionError
 from reflow.limits import DEFAULT
+from reflow.owners import Owner, OwnerField, rule_of
 
 T = TypeVar("T")
 
@@ -119,6 +120,9 @@ class Index:
         """What makes two definitions different: a change rebuilds the index."""
         return {"kind": self.kind, "fields": list(self.fields)}
 
+    def belong(self, owner: Owner) -> None:
+        """Prepares for a table whose rows have owners: searches are filtered by them."""
+
     def bind(self, table: Tabular, name: str) -> None:
         """Gives the index its name and table; called once, when the table is defined."""
         if self.table is not None:
@@ -142,6 +146,10 @@ class TextIndex(Index):
     def __init__(self, field: str, *, filters: tuple[str, ...] = ()) -> None:
         super().__init__(field)
         self.filters = _checked_filters(filters)
+
+    def belong(self, owner: Owner) -> None:
+        """The owner can be a condition."""
+        self.filters = _with_owner(self.filters, owner)
 
     @property
     def all_fields(self) -> tuple[str, ...]:
@@ -176,6 +184,10 @@ class VectorIndex(Index):
         self.metric: Metric = metric
         self.filters = _checked_filters(filters)
 
+    def belong(self, owner: Owner) -> None:
+        """The owner can be a condition."""
+        self.filters = _with_owner(self.filters, owner)
+
     @property
     def all_fields(self) -> tuple[str, ...]:
         """The fields of the filters: the vectors themselves are no field."""
@@ -198,6 +210,10 @@ def _checked_filters(filters: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(filters)
 
 
+def _with_owner(filters: tuple[str, ...], owner: Owner) -> tuple[str, ...]:
+    return filters if owner.field in filters else (*filters, owner.field)
+
+
 def measured_field(name: str) -> str | None:
     """The field whose length a virtual filter such as `"len(text)"` is about; None for the name of a plain field."""
     return name[4:-1] if name.startswith("len(") and name.endswith(")") else None
@@ -206,10 +222,11 @@ def measured_field(name: str) -> str | None:
 class TableSpec:
     """What the engine needs to know of a table: its name, document type, fields and indexes.
 
-    `fields` maps Python names to stored names. `document` is None for a schemaless collection.
+    `fields` maps Python names to stored names. `document` is None for a schemaless collection, `owner` where everybody
+    may see every row.
     """
 
-    __slots__ = ("absent", "document", "fields", "indexes", "name", "searches", "vectors")
+    __slots__ = ("absent", "document", "fields", "indexes", "name", "owner", "searches", "vectors")
 
     def __init__(
         self,
@@ -218,8 +235,10 @@ class TableSpec:
         fields: Mapping[str, str],
         absent: frozenset[str],
         indexes: Mapping[str, Index],
+        owner: Owner | None = None,
     ) -> None:
         self.name = name
+        self.owner = owner
         self.document = document
         self.fields = fields
         self.absent = absent
@@ -238,7 +257,8 @@ class TableSpec:
 class ObjectMeta(msgspec.StructMeta):
     """Settings that all stored classes share: keyword arguments, no unknown fields, renamed and absent fields.
 
-    `system` is for reflow's own tables, whose names start with an underscore.
+    `owner` is inherited: what is once somebody's can't be everybody's by a subclass that forgets it. `system` is for
+    reflow's own tables, whose names start with an underscore.
     """
 
     def __new__(
@@ -249,6 +269,7 @@ class ObjectMeta(msgspec.StructMeta):
         *,
         table: str | None = None,
         rename: str | None = None,
+        owner: str | Owner | None = None,
         system: bool = False,
         **options: Any,
     ) -> type:
@@ -256,6 +277,8 @@ class ObjectMeta(msgspec.StructMeta):
         chosen = rename if rename is not None else inherited
         renamer(chosen)
         indexes = {key: value for key, value in namespace.items() if isinstance(value, Index)}
+        own = [key for key, value in namespace.items() if isinstance(value, OwnerField)]
+        namespace.update(dict.fromkeys(own, ""))
         absent = _rewrite_defaults(namespace)
         inherited_fields = [field for base in bases for field in getattr(base, "__struct_fields__", ())]
         _check_distinct(name, [*inherited_fields, *namespace.get("__annotations__", ())], renamer(chosen))
@@ -263,15 +286,22 @@ class ObjectMeta(msgspec.StructMeta):
         cls = cast(Any, super().__new__(mcls, name, bases, namespace, rename=renamer(chosen), **options))
         cls.__rename__ = chosen
         cls.__absent__ = absent.union(*(base.__absent__ for base in bases if isinstance(base, ObjectMeta)))
+        rules = [base.__owner__ for base in bases if isinstance(base, ObjectMeta)]
+        cls.__owner__ = rule_of(owner, name) or next((rule for rule in rules if rule is not None), None)
+        cls.__owner_fields__ = frozenset(own).union(
+            *(base.__owner_fields__ for base in bases if isinstance(base, ObjectMeta))
+        )
         _check_field_names(cls)
         if issubclass(cls, globals().get("Table", ())):
             _define_table(cls, table, indexes, system)
-        elif table is not None or indexes:
-            raise DefinitionError(f"{name} is no rf.Table: table= and indexes belong to tables")
+        elif table is not None or indexes or cls.__owner__ is not None or own:
+            raise DefinitionError(f"{name} is no rf.Table: table=, owner= and indexes belong to tables")
         return cls
 
     __rename__: str | None
     __absent__: frozenset[str]
+    __owner__: Owner | None
+    __owner_fields__: frozenset[str]
 
     @property
     def table_spec(cls) -> TableSpec:
@@ -354,14 +384,33 @@ def _define_table(cls: Any, table: str | None, indexes: dict[str, Index], system
     for name in ("id", "created"):
         if name in fields:
             raise DefinitionError(f"{cls.__name__}: {name!r} is there on every document; name the field otherwise")
+    owner = _checked_owner(cls, fields)
     for name, index in indexes.items():
+        if owner is not None:
+            index.belong(owner)
         for field in index.all_fields:
             if field.partition(".")[0] not in fields:
                 raise DefinitionError(
                     f"{cls.__name__}.{name} indexes {field!r}, which is no field of {table!r}; it has {sorted(fields)}"
                 )
         index.bind(cls, name)
-    cls.__spec__ = TableSpec(table, cls, fields, cls.__absent__, indexes)
+    cls.__spec__ = TableSpec(table, cls, fields, cls.__absent__, indexes, owner)
+
+
+def _checked_owner(cls: Any, fields: Mapping[str, str]) -> Owner | None:
+    """The rule of a table. Raises DefinitionError where it and the fields do not fit."""
+    rule: Owner | None = cls.__owner__
+    if rule is not None and rule.field not in fields:
+        raise DefinitionError(
+            f"{cls.__name__} belongs to the owner in {rule.field!r}, which is no field of it: add "
+            f"{rule.field}: str = rf.owner()"
+        )
+    for field in cls.__owner_fields__:
+        if rule is None or rule.field != field:
+            raise DefinitionError(
+                f"{cls.__name__}.{field} is rf.owner(), and the table does not say so: add owner={field!r} to the class"
+            )
+    return rule
 
 
 def check_table_name(name: str) -> None:
@@ -407,17 +456,20 @@ class Table(Object):
 class Collection:
     """A schemaless table: its documents are plain dicts with `_id` and `_creationTime`. Made by `collection`."""
 
-    def __init__(self, name: str, indexes: Mapping[str, Index]) -> None:
+    def __init__(self, name: str, indexes: Mapping[str, Index], owner: str | Owner | None = None) -> None:
         check_table_name(name)
         self._name = name
         fields: dict[str, str] = {}
+        rule = rule_of(owner, f"collection {name!r}")
         for key, index in indexes.items():
+            if rule is not None:
+                index.belong(rule)
             index.bind(self, key)
             for field in index.all_fields:
                 if field.startswith(("_", "$")) or not field:
                     raise DefinitionError(f"collection {name!r}: a field can't be named {field!r}")
                 fields[field] = field
-        self.table_spec = TableSpec(name, None, fields, frozenset(), indexes)
+        self.table_spec = TableSpec(name, None, fields, frozenset(), indexes, rule)
 
     def __getattr__(self, name: str) -> Index:
         spec: TableSpec = self.__dict__.get("table_spec", _NO_SPEC)
@@ -433,9 +485,12 @@ class Collection:
 _NO_SPEC = TableSpec("?", None, {}, frozenset(), {})
 
 
-def collection(name: str, **indexes: Index) -> Collection:
-    """A schemaless table: `logs = rf.collection("logs", by_level=rf.Index("level"))`."""
-    return Collection(name, indexes)
+def collection(name: str, *, owner: str | Owner | None = None, **indexes: Index) -> Collection:
+    """A schemaless table: `logs = rf.collection("logs", by_level=rf.Index("level"))`.
+
+    `owner` names the field that holds whose a document is; see `Owner`.
+    """
+    return Collection(name, indexes, owner)
 
 
 Tabular = type[Table] | Collection

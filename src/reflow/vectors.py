@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike
 
 from reflow.errors import DefinitionError, InvalidValue
 from reflow.limits import DEFAULT
+from reflow.owners import Owner
 from reflow.schema import METRICS, Metric, Object, missing
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,43}[a-z0-9])?")
@@ -25,15 +26,26 @@ class Vectors:
 
     It is made when the app is deployed, and used as `ctx.vectors.index(memories)`. With `sparse=True` instead of `dims`
     it holds sparse vectors only. `metric` is how vectors are compared: "cosine" (the default), "dotproduct" (the
-    default and only one where they are sparse) or "euclidean".
+    default and only one where they are sparse) or "euclidean". With `owner=True` each caller has a namespace of their
+    own, which the default namespace stands for; with `owner=rf.Owner(claim="org_id")` each tenant.
     """
 
     def __init__(
-        self, name: str, *, dims: int | None = None, metric: Metric | None = None, sparse: bool = False
+        self,
+        name: str,
+        *,
+        dims: int | None = None,
+        metric: Metric | None = None,
+        sparse: bool = False,
+        owner: bool | Owner = False,
     ) -> None:
         if (dims is None) != sparse:
             raise DefinitionError(f"vector index {name!r} needs either dims=... or sparse=True")
+        if isinstance(owner, Owner) and owner.field:
+            raise DefinitionError(f"vector index {name!r} has no field {owner.field!r}: write rf.Owner(claim=...)")
         self.name = name
+        self.owner = (owner if isinstance(owner, Owner) else Owner()) if owner else None
+        """Whose a namespace is; None where namespaces are the application's business."""
         self.dims = dims
         self.metric: Metric = metric or ("dotproduct" if sparse else "cosine")
         try:
@@ -43,7 +55,8 @@ class Vectors:
 
     def __repr__(self) -> str:
         about = "sparse=True" if self.dims is None else f"dims={self.dims}, metric={self.metric!r}"
-        return f"Vectors({self.name!r}, {about})"
+        whose = "" if self.owner is None else f", owner={self.owner!r}"
+        return f"Vectors({self.name!r}, {about}{whose})"
 
 
 def check_definition(name: object, dims: object, metric: object) -> None:

@@ -75,6 +75,8 @@ class Catalog:
         for spec in specs:
             if self.specs.setdefault(spec.name, spec) is not spec:
                 raise DefinitionError(f"table {spec.name!r} is defined twice")
+        self.owned = any(spec.owner is not None and spec.name[0] != "_" for spec in self.specs.values())
+        """Whether rows of the app's tables have owners."""
         self._classes = {spec.document.__name__: spec.name for spec in self.specs.values() if spec.document is not None}
         self._limits = limits
         self.tables: dict[str, TableCodec] = {}

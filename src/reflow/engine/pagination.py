@@ -166,12 +166,12 @@ async def paginate(tx: EngineTransaction, request: RangeRequest, options: Pagina
         return allowance.page([], mark, TOP)
     rest = keys if start is None else _behind(keys, start)
     if end_cursor is None:
-        scan = Scan(tx, rest, request.filter)
+        scan = Scan(tx, rest, request.filter, request.own)
         found = await scan.take(options.num_items, allowance)
         end = TOP if scan.ended or scan.last_key is None else scan.last_key
         return allowance.page(found, mark, end)
     end = decode_cursor(mark, end_cursor)
-    scan = Scan(tx, rest if end == TOP else _up_to(rest, end), request.filter)
+    scan = Scan(tx, rest if end == TOP else _up_to(rest, end), request.filter, request.own)
     found = await scan.take(None, allowance)
     return allowance.page(found, mark, end, cut=not scan.ended and await scan.goes_on())
 

@@ -46,8 +46,10 @@ class VectorStores:
         self.declared: dict[str, Vectors] = {}
         for index in declared:
             other = self.declared.setdefault(index.name, index)
-            if (other.dims, other.metric) != (index.dims, index.metric):
+            if (other.dims, other.metric, other.owner) != (index.dims, index.metric, index.owner):
                 raise DefinitionError(f"vector index {index.name!r} is declared twice, as {other!r} and as {index!r}")
+        self.owned = any(index.owner is not None for index in self.declared.values())
+        """Whether namespaces of declared indexes have owners."""
         self._remote: RemoteStore | None = None
 
     @property

@@ -70,12 +70,20 @@ class Scan:
     """A range being read, in order, from where it stopped last."""
 
     def __init__(
-        self, tx: EngineTransaction, keys: KeyRange, filter: Filter | None = None, *, recorded: bool = True
+        self,
+        tx: EngineTransaction,
+        keys: KeyRange,
+        filter: Filter | None = None,
+        own: Filter | None = None,
+        *,
+        recorded: bool = True,
     ) -> None:
-        """`recorded` False: what is read does not join the read set."""
+        """`own`: documents that fail it are passed over, and no key, count or page tells of them. `recorded` False:
+        what is read does not join the read set."""
         self._tx = tx
         self._keys = keys
         self._filter = filter
+        self._own = own
         self._lower, self._upper = keys.lower, keys.upper
         self._buffer: deque[tuple[bytes, bytes]] = deque()
         self._fetched = False
@@ -103,9 +111,11 @@ class Scan:
                 break
             key, raw = self._buffer.popleft()
             self._tx.count_read(raw)
-            self.last_key = key
             self._note(key)
             document = decode(raw)
+            if self._own is not None and not self._own(document):
+                continue
+            self.last_key = key
             if self._filter is None or self._filter(document):
                 found.append(document)
             if allowance is not None and allowance.spend(key, len(raw)):
@@ -114,12 +124,17 @@ class Scan:
 
     async def goes_on(self) -> bool:
         """Whether documents are left. The key of the next one joins the read set, the document does not."""
-        if self._tx.version != self._version:
-            self._rewind()
-        if not self._buffer and not await self._fetch(1):
-            return False
-        self._note(self._buffer[0][0])
-        return True
+        while True:
+            if self._tx.version != self._version:
+                self._rewind()
+            if not self._buffer and not await self._fetch(1):
+                return False
+            key, raw = self._buffer[0]
+            self._note(key)
+            if self._own is None or self._own(self._keys.codec.decode(raw)):
+                return True
+            self._buffer.popleft()
+            self._tx.count_read(raw)
 
     def _note(self, key: bytes) -> None:
         if self._keys.reverse:

@@ -76,6 +76,11 @@ class PendingVector(msgspec.Struct, frozen=True, gc=False):
     document: Any
 
 
+def missing_document(codec: TableCodec, id: str, verb: str) -> DocumentNotFound:
+    """The error for a document that is not there."""
+    return DocumentNotFound(f"can't {verb} document {id!r} of table {codec.name!r}: it does not exist")
+
+
 Standing = Callable[[Place, VectorQuery, int], tuple[list[tuple[float, int]], bool] | None]
 """What is known of a vector search at a timestamp without looking: hits, best first, and whether they are all."""
 
@@ -206,13 +211,13 @@ class EngineTransaction:
 
     def scan(self, request: RangeRequest) -> Scan:
         """Starts reading a range; see `reflow.engine.scan`."""
-        return Scan(self, self.key_range(request), request.filter)
+        return Scan(self, self.key_range(request), request.filter, request.own)
 
     async def count(self, request: RangeRequest) -> int:
         """The number of documents in a range; they are read only when there is a filter or an own write."""
         keys = self.key_range(request)
         own = any(number == keys.codec.number for number, _ in self.pending)
-        if request.filter is not None or own:
+        if request.filter is not None or request.own is not None or own:
             return len(await self.scan(request).take(None))
         self.reads.add_range(keys.index, keys.prefix, keys.lower, keys.upper)
         return await self.wait(self.snapshot.count(keys.codec.number, keys.index, keys.lower, keys.upper))
@@ -339,7 +344,7 @@ class EngineTransaction:
         codec, seq = self.host.catalog.locate(id)
         raw = await self.raw(codec, seq, id)
         if raw is None:
-            raise DocumentNotFound(f"can't {verb} document {id!r} of table {codec.name!r}: it does not exist")
+            raise missing_document(codec, id, verb)
         return codec, seq, raw
 
     def _change(self, codec: TableCodec, seq: int, before: bytes, after: tuple[bytes, Any] | None) -> None:
