@@ -179,7 +179,7 @@ def test_deep_and_broken_arguments_are_the_callers_mistake(http: httpx.Client) -
     assert http.post("/api/query", content=lone).status_code in (200, 400)
 
 
-@pytest.mark.parametrize("path", ["/api/function", "/api/nothing", "/api/", "/api/run/", "/api/storage/upload"])
+@pytest.mark.parametrize("path", ["/api/nothing", "/api/", "/api/run/", "/api/storage/upload"])
 def test_what_is_not_there(http: httpx.Client, path: str) -> None:
     assert failed(http.post(path, json={"path": "messages:secret", "args": {}}), 404) == "NotFound"
 
@@ -211,7 +211,7 @@ def test_a_body_has_a_bound(http: httpx.Client) -> None:
 
 @pytest.mark.parametrize(
     ("header", "code"),
-    [("Bearer a.b.c", "NoAuthProvider"), ("Convex key", "NoAuthProvider"), ("Basic x", "InvalidAuthHeader")],
+    [("Bearer a.b.c", "NoAuthProvider"), ("Convex key", "BadDeployKey"), ("Basic x", "InvalidAuthHeader")],
 )
 def test_tokens_are_refused_where_no_provider_is_set_up(http: httpx.Client, header: str, code: str) -> None:
     call = {"path": "extra:default", "args": {}}

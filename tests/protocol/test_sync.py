@@ -301,15 +301,15 @@ def test_nobody_is_an_identity_too(server: Threaded) -> None:
         assert client.expect("Transition")["endVersion"]["identity"] == 2
 
 
-@pytest.mark.parametrize("kind", ["User", "Admin"])
-def test_a_token_is_refused_where_no_provider_is_set_up(server: Threaded, kind: str) -> None:
+@pytest.mark.parametrize(("kind", "code"), [("User", "NoAuthProvider"), ("Admin", "BadDeployKey")])
+def test_a_token_is_refused_where_no_provider_is_set_up(server: Threaded, kind: str, code: str) -> None:
     with SyncClient(server.url) as client:
         client.send("Authenticate", baseVersion=0, tokenType=kind, value="x.y.z", impersonating={"subject": "a"})
         error = client.expect("AuthError")
         closed = client.closed()
     assert error["authUpdateAttempted"] is True
     assert error["baseVersion"] == 0
-    assert "not set up" in error["error"]
+    assert error["error"].startswith(f"{code}: ")
     assert closed.rcvd is not None
     assert closed.rcvd.code == 1000
 

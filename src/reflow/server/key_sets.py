@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
 from http.client import HTTPException, HTTPMessage
 from time import monotonic
-from typing import IO, TYPE_CHECKING, Any, cast
+from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import urljoin
 
 import msgspec
@@ -206,7 +205,7 @@ def _key(described: dict[str, Any], algorithm: Algorithm) -> PyJWK | None:
     public = {name: described[name] for name in _PUBLIC_FIELDS if name in described}
     try:
         key = jwt.PyJWK(public, algorithm)
-        weakness = key.Algorithm.check_key_length(cast(Any, key.key))
+        weakness = key.Algorithm.check_key_length(key.key)
     except (jwt.PyJWTError, TypeError, ValueError) as error:
         weakness, key = type(error).__name__, None
     if weakness is not None:

@@ -57,9 +57,15 @@ class Authenticate(Message):
     base_version: Number
     token_type: str
     value: str = ""
-    impersonating: Raw | None = None
-    acting_as: Raw | None = msgspec.field(default=None, name="acting_as")
+    impersonating: Raw = Raw(b"null")
+    acting_as: Raw = msgspec.field(default=Raw(b"null"), name="acting_as")
     """What the Rust client calls `impersonating`."""
+
+    @property
+    def identity(self) -> bytes | None:
+        """The JSON of whom an administrator wants to be taken for."""
+        given = (bytes(self.impersonating), bytes(self.acting_as))
+        return next((identity for identity in given if identity != b"null"), None)
 
 
 class Mutation(Message):

@@ -390,9 +390,7 @@ class SyncSocket:
         elif kind == "User":
             self._hold(self._verify(base, Credentials(kind=kind, value=message.value)))
         elif kind == "Admin":
-            acting_as = message.impersonating or message.acting_as
-            shown = Credentials(kind=kind, value=message.value, acting_as=bytes(acting_as) if acting_as else None)
-            self._hold(self._verify(base, shown))
+            self._hold(self._verify(base, Credentials(kind=kind, value=message.value, acting_as=message.identity)))
         else:
             raise ProtocolError(f"BadMessage: tokenType {kind[:40]!r}: User, Admin or None is meant")
 

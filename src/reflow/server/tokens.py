@@ -6,12 +6,12 @@ import re
 from binascii import Error as Base64Error
 from binascii import a2b_base64
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import msgspec
 from msgspec import Struct
 
-from reflow.auth import Algorithm, Identity, Provider, same_issuer
+from reflow.auth import Identity, Provider, same_issuer
 from reflow.errors import AuthenticationError
 from reflow.limits import Limits
 from reflow.server.key_sets import Fetch, KeySet, jwt_library
@@ -78,16 +78,22 @@ class TokenVerifier:
 
     async def verify(self, token: str) -> Verified:
         """Whom a token names. Raises AuthenticationError, ProviderUnavailable; neither holds anything of the token."""
+        if not self._key_sets:
+            raise AuthenticationError(
+                "NoAuthProvider: authentication is not set up in this app (App(auth=[...])), so it accepts no token; "
+                "call without one"
+            )
         header, claims_raw, signed, signature = self._parts(token)
         claims = _read(_decode_registered, claims_raw, "claims")
         provider, keys = self._provider_of(claims)
         if header.crit is not None:
             raise _invalid("its header has 'crit', of which nothing is understood here")
-        if header.alg not in provider.algorithms:
+        algorithm = next((known for known in provider.algorithms if known == header.alg), None)
+        if algorithm is None:
             raise _invalid(f"it is not signed by {' or '.join(provider.algorithms)}")
         self._check_times(claims)
-        key = await keys.find(header.kid, cast(Algorithm, header.alg))
-        if not key.Algorithm.verify(signed, cast(Any, key.key), signature):
+        key = await keys.find(header.kid, algorithm)
+        if not key.Algorithm.verify(signed, key.key, signature):
             raise _invalid("its signature is wrong")
         if not claims.sub:
             raise _invalid("its sub is empty")
@@ -112,12 +118,9 @@ class TokenVerifier:
             wanted = provider.application_id
             if same_issuer(claims.iss, provider.issuer) and (wanted is None or wanted in audience):
                 return provider, keys
-        known = ", ".join(
-            f"{provider.issuer} (aud {provider.application_id or 'any'})" for provider, _ in self._key_sets
-        )
+        known = ", ".join(f"{found.issuer} for {found.application_id or 'any aud'}" for found, _ in self._key_sets)
         raise AuthenticationError(
-            "NoAuthProvider: the token is of no issuer, or for no application, that this app accepts; "
-            + (f"App(auth=[...]) has: {known}" if known else "App(auth=[...]) has no provider")
+            f"NoAuthProvider: the token's iss and aud fit no provider of this app; App(auth=[...]) has {known}"
         )
 
     def _check_times(self, claims: _Registered) -> None:

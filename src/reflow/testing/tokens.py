@@ -11,7 +11,7 @@ from reflow.auth import JWT, Algorithm
 from reflow.errors import MissingExtra
 
 if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
+    from jwt.algorithms import AllowedPrivateKeys
 
 _RSA_BITS = 2048
 _LIFETIME_SECONDS = 3600.0
@@ -38,7 +38,7 @@ class TokenIssuer:
         self.issuer = issuer
         self.algorithm: Algorithm = algorithm
         self.application_id = application_id
-        self._keys: dict[str, PrivateKeyTypes] = {}
+        self._keys: dict[str, AllowedPrivateKeys] = {}
         self._made = 0
         self.rotate(keep=0)
 
