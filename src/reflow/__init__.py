@@ -13,11 +13,13 @@ from reflow.database import DatabaseReader, DatabaseWriter, Query
 from reflow.embedded import EmbeddedIndex, EmbeddedVectors, open_vectors
 from reflow.engine.scheduled import Scheduled, ScheduledState
 from reflow.errors import ApplicationError, ReflowError, RetryAfter
+from reflow.files import Download, File, FileReader, FileStore, FileWriter
 from reflow.functions import Function, Module, Retry
 from reflow.generations import Embedding, Generation, Generations, Model
 from reflow.hits import Explanation, Hit, HybridHit, LeftOut, Leg
 from reflow.limits import Limits
 from reflow.pages import Page, PaginationOptions
+from reflow.routes import Router, request_ctx
 from reflow.schema import Collection, Id, Index, Object, Table, TextIndex, VectorIndex, collection, missing
 from reflow.settings import Secret, Settings
 from reflow.values import Int64
@@ -37,10 +39,15 @@ __all__ = [
     "Crons",
     "DatabaseReader",
     "DatabaseWriter",
+    "Download",
     "EmbeddedIndex",
     "EmbeddedVectors",
     "Embedding",
     "Explanation",
+    "File",
+    "FileReader",
+    "FileStore",
+    "FileWriter",
     "Function",
     "Generation",
     "Generations",
@@ -67,6 +74,7 @@ __all__ = [
     "ReflowError",
     "Retry",
     "RetryAfter",
+    "Router",
     "Scheduled",
     "ScheduledState",
     "Secret",
@@ -79,4 +87,5 @@ __all__ = [
     "collection",
     "missing",
     "open_vectors",
+    "request_ctx",
 ]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Literal, TypeGuard
+
+from starlette.types import ASGIApp
 
 from reflow.auth import Provider
 from reflow.backend import Backend
@@ -17,6 +19,7 @@ from reflow.engine.engine import Engine, Entropy
 from reflow.errors import DefinitionError
 from reflow.functions import Function, Module
 from reflow.limits import DEFAULT, Limits
+from reflow.routes import H, Router
 from reflow.schema import Collection, ObjectMeta, Table, TableSpec, Tabular, spec_of
 from reflow.server.asgi import Doors, Opened
 from reflow.server.http_api import Receive, Scope, Send
@@ -24,8 +27,10 @@ from reflow.server.pinecone.app import settings_of
 from reflow.server.pinecone.inference import Embedder
 from reflow.settings import Settings, SettingsMeta
 from reflow.storage.base import Storage
+from reflow.storage.blobs import Blobs, DirectoryBlobs
 from reflow.storage.lock import DirectoryLock
 from reflow.storage.memory import MemoryStorage
+from reflow.storage.object_blobs import ObjectBlobs
 from reflow.storage.sqlite import SqliteStorage
 from reflow.system import SystemClock, SystemEntropy
 from reflow.vectors import Vectors
@@ -39,13 +44,17 @@ class App:
     """An application: its functions and its tables.
 
     Tables, vector indexes and settings classes are found where the modules' functions are written; `tables` and
-    `settings` add those that no function's module names.
+    `settings` add those that no function's module names. `routes` are HTTP endpoints of the app's own; they are fixed
+    when it starts.
     `crons` is the work that comes again and again.
     `data` is the directory of the database (default: the environment's REFLOW_DATA, else `.reflow`). `environment` is
     what `ctx.env` shows below the stored variables (default: the process's environment). `pages` is a folder with an
     index.html, served at "/".
 
     `auth` are the providers whose tokens say who calls: `rf.OIDC(...)`, `rf.JWT(...)`.
+    `files` is where the bytes of files are: a directory, or an address such as "s3://bucket/prefix" (default: the
+    environment's REFLOW_FILES_URL, else the folder `files` of the data directory). Their own addresses begin with the
+    environment's REFLOW_URL, under which clients reach the app (default: the address where the server listens).
 
     An app is an ASGI application. Its engine runs between the server's start and stop; where it is mounted in another
     application, that one's lifespan must be the app's: `FastAPI(lifespan=app.lifespan)`.
@@ -63,7 +72,9 @@ class App:
         limits: Limits = DEFAULT,
         environment: Mapping[str, str] | None = None,
         pages: str | Path | None = None,
+        routes: Iterable[Router] = (),
         auth: Iterable[Provider] = (),
+        files: str | Path | None = None,
     ) -> None:
         self.modules = tuple(modules)
         self.limits = limits
@@ -76,16 +87,35 @@ class App:
         found = {id(spec): spec for item in stored if not isinstance(item, Vectors) for spec in (spec_of(item),)}
         self.tables: tuple[TableSpec, ...] = tuple(found.values())
         self.indexes = tuple(dict.fromkeys(item for item in stored if isinstance(item, Vectors)))
-        declared = [*filter(_is_settings, known), *settings]
-        self.settings: tuple[type[Settings], ...] = tuple(dict.fromkeys(declared))
+        self.router = Router()
+        """The app's own routes: those of `app.route` and `app.mount`."""
+        self.routers = (*routes, self.router)
+        self._settings = tuple(settings)
         self.crons = Crons() if crons is None else crons
+        self.files = files or self.environment.get("REFLOW_FILES_URL")
         self.doors = Doors(
             self._opened,
             None if pages is None else Path(pages),
             auth=tuple(auth),
             environment=self.environment,
             pinecone=settings_of(self.environment, local_embedder),
+            routers=self.routers,
         )
+
+    @property
+    def settings(self) -> tuple[type[Settings], ...]:
+        """The settings classes that must be there before the app starts."""
+        handlers = [route.function for router in self.routers for route in router]
+        known = _known_to([*self.functions.values(), *handlers])
+        return tuple(dict.fromkeys([*filter(_is_settings, known), *self._settings]))
+
+    def route(self, path: str, *, methods: Iterable[str] = ("GET",)) -> Callable[[H], H]:
+        """Registers an HTTP endpoint `async def f(ctx, request) -> Response`; see `rf.Router.route`."""
+        return self.router.route(path, methods=methods)
+
+    def mount(self, path: str, app: ASGIApp) -> None:
+        """Gives all below `path` to another ASGI application; see `rf.Router.mount`."""
+        self.router.mount(path, app)
 
     def engine(
         self,
@@ -94,6 +124,7 @@ class App:
         clock: Clock | None = None,
         entropy: Entropy | None = None,
         log_errors: bool = True,
+        blobs: Blobs | None = None,
     ) -> Engine:
         """The engine of this application over a storage, not started yet."""
         return Engine(
@@ -108,6 +139,8 @@ class App:
             indexes=self.indexes,
             settings=self.settings,
             crons=self.crons,
+            blobs=blobs,
+            origin=self.environment.get("REFLOW_URL", ""),
         )
 
     @asynccontextmanager
@@ -129,12 +162,18 @@ class App:
         directory = self.data if data is None else Path(data)
         with DirectoryLock(directory) as lock:
             storage = SqliteStorage(directory, durability=durability or self.durability, limits=self.limits)
-            engine = self.engine(storage)
+            engine = self.engine(storage, blobs=self._blobs(directory))
             await engine.start(progress)
             try:
                 yield Opened(engine=engine, lock=lock)
             finally:
                 await engine.close()
+
+    def _blobs(self, directory: Path) -> Blobs:
+        """Where the bytes of files are. Raises MissingExtra, DefinitionError."""
+        if isinstance(self.files, str) and "://" in self.files:
+            return ObjectBlobs(self.files, self.limits)
+        return DirectoryBlobs(directory / "files" if self.files is None else self.files, self.limits)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The app as an ASGI application."""

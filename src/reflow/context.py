@@ -9,6 +9,7 @@ from typing import Any, Literal, ParamSpec, Protocol, TypeVar
 
 from reflow.auth import Identity
 from reflow.database import DatabaseReader, DatabaseWriter
+from reflow.files import FileReader, FilesInside, FilesOutside, FileStore, FileWriter
 from reflow.functions import ActionFunction, Function, MutationFunction, QueryFunction
 from reflow.generations import Embedded, Generations, GenerationsInside
 from reflow.hits import Conditions, Hit
@@ -38,11 +39,13 @@ class FunctionRun(Protocol):
     async def cancel(self, id: str) -> None: ...
     def vectors(self) -> Store: ...
     async def generations(self, work: Callable[[GenerationsInside], Awaitable[R]], *, writes: bool = True) -> R: ...
+    async def files(self, work: Callable[[FilesInside], Awaitable[R]], *, writes: bool = True) -> R: ...
 
 
 class ActionRun(FunctionRun, SearchRun, Protocol):
     """A run outside of transactions: its searches read a snapshot of their own."""
 
+    def file_store(self) -> FilesOutside: ...
     async def nearest(
         self,
         index: VectorIndex,
@@ -181,6 +184,11 @@ class QueryCtx(TransactionCtx):
         self.db = db
 
     @property
+    def storage(self) -> FileReader:
+        """The files: their addresses, and what is known of them."""
+        return FileReader(self._run)
+
+    @property
     def vectors(self) -> StoreReader:
         """The free-standing vector indexes. What is read of them is live. Raises PurityError when they are remote."""
         return self._run.vectors()
@@ -197,6 +205,11 @@ class MutationCtx(TransactionCtx):
     def scheduler(self) -> Scheduler:
         """Runs functions later, if this mutation commits."""
         return Scheduler(self._run)
+
+    @property
+    def storage(self) -> FileWriter:
+        """The files: addresses to upload them to, and deleting them."""
+        return FileWriter(self._run)
 
     @property
     def vectors(self) -> Store:
@@ -219,6 +232,11 @@ class ActionCtx(BaseCtx, Searching):
         Searching.__init__(self, run)
         self._action = run
         self.scheduler = Scheduler(run)
+
+    @property
+    def storage(self) -> FileStore:
+        """The files, with their bytes."""
+        return FileStore(self._action)
 
     @property
     def vectors(self) -> Store:

@@ -11,7 +11,7 @@ from typing import Any, Protocol, TypeVar
 from reflow.context import Identity
 from reflow.crons import Cron, Defined
 from reflow.engine import crons as cron_functions
-from reflow.engine import generations, record_tables
+from reflow.engine import files, generations, record_tables
 from reflow.engine.cache import Entry, QueryCache
 from reflow.engine.catalog import Catalog, Progress
 from reflow.engine.commit import Clock, Committer, Step
@@ -40,6 +40,7 @@ from reflow.schema import TableSpec, spec_of
 from reflow.search.vector import VectorStore
 from reflow.settings import Settings
 from reflow.storage.base import Batch, Snapshot, Storage, Write
+from reflow.storage.blobs import Blobs, MemoryBlobs
 from reflow.vectors import Vectors
 
 LOG = logging.getLogger("reflow.engine")
@@ -76,7 +77,10 @@ class Engine:
         indexes: Iterable[Vectors] = (),
         settings: Iterable[type[Settings]] = (),
         crons: Iterable[Defined] = (),
+        blobs: Blobs | None = None,
+        origin: str = "",
     ) -> None:
+        """`blobs` hold the bytes of files (default: memory), `origin` is what the addresses of files begin with."""
         self.functions = {function.path: function for function in [*functions, cron_functions.LIST]}
         self.storage = storage
         self.clock = clock
@@ -84,7 +88,7 @@ class Engine:
         self.environment = environment
         self.limits = limits
         self.log_errors = log_errors
-        own = (spec_of(Scheduled), spec_of(Cron), spec_of(Generation), VARIABLES, *record_tables.TABLES)
+        own = (spec_of(Scheduled), spec_of(Cron), spec_of(Generation), VARIABLES, *record_tables.TABLES, *files.TABLES)
         self.catalog = Catalog([*tables, *own], limits)
         self.vectors = VectorStore(limits, storage.files)
         self.names = record_tables.NameCache(limits.names_remembered)
@@ -100,6 +104,7 @@ class Engine:
         self.crons = CronTab(self, crons)
         self.scheduler = Scheduler(self)
         self.stores = VectorStores(self, indexes)
+        self.files = files.Files(self, blobs or MemoryBlobs(limits), origin)
         self._last_us = 0
         self._id_walks: dict[str, list[tuple[str, IdWalk]]] = {}
         self._mutations = Mutations(self)
@@ -135,6 +140,7 @@ class Engine:
             await self.transact(generations.forget_removed)
             await self.stores.declare()
             await self.scheduler.start()
+            self.files.start()
         except BaseException:
             await self.close()
             raise
@@ -151,6 +157,7 @@ class Engine:
     async def close(self) -> None:
         """Stops scheduled work, finishes what is queued, closes the storage."""
         await self.scheduler.close()
+        await self.files.close()
         await self.stores.close()
         await self._mutations.close()
         await self.committer.close()

@@ -16,6 +16,7 @@ from reflow.context import FUNCTION_LOG, ActionCtx, Identity, Level, MutationCtx
 from reflow.database import DatabaseReader, DatabaseWriter
 from reflow.engine import guard
 from reflow.engine.environment import VariablesRead
+from reflow.engine.files import FilesInTransaction
 from reflow.engine.generations import Generations
 from reflow.engine.pagination import journal_after_failure, next_journal
 from reflow.engine.record_store import URL_SETTING
@@ -35,6 +36,7 @@ from reflow.errors import (
     StorageError,
     VectorStoreError,
 )
+from reflow.files import FilesInside, FilesOutside
 from reflow.functions import Function
 from reflow.generations import Embedded, GenerationsInside
 from reflow.hits import Conditions, Explanation, Hit, HybridHit, HybridRequest
@@ -242,6 +244,10 @@ class TransactionRun:
         self.tx.check_open()
         return await work(Generations(self.tx))
 
+    async def files(self, work: Callable[[FilesInside], Awaitable[R]], *, writes: bool = True) -> R:
+        self.tx.check_open()
+        return await work(FilesInTransaction(self.engine.files, self.tx))
+
 
 class ActionRun:
     """One run of an action: ordinary asyncio, each call a transaction of its own."""
@@ -332,6 +338,16 @@ class ActionRun:
             return await self.engine.transact(lambda tx: work(Generations(tx)))
         async with self.engine.reading() as tx:
             return await work(Generations(tx))
+
+    async def files(self, work: Callable[[FilesInside], Awaitable[R]], *, writes: bool = True) -> R:
+        files = self.engine.files
+        if writes:
+            return await self.engine.transact(lambda tx: work(FilesInTransaction(files, tx)))
+        async with self.engine.reading() as tx:
+            return await work(FilesInTransaction(files, tx))
+
+    def file_store(self) -> FilesOutside:
+        return self.engine.files
 
     async def nearest(
         self,

@@ -1,0 +1,158 @@
+"""Blobs in an object store: S3 and what speaks its protocol, Google Cloud Storage, Azure. Needs `reflow[s3]`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from reflow.errors import DefinitionError, MissingExtra, StorageUnavailable
+from reflow.limits import DEFAULT, Limits
+from reflow.storage.blobs import BlobReader, checked_key, missing_blob
+
+if TYPE_CHECKING:
+    from obstore.store import ObjectStore
+
+SCHEMES = ("s3", "gs", "az")
+
+_ATTEMPTS = 5
+
+
+class ObjectBlobs:
+    """Blobs below an address such as "s3://bucket/prefix".
+
+    Who may do so says the process's environment, with the variables that the provider's own tools read, such as
+    AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION and AWS_ENDPOINT_URL.
+    """
+
+    def __init__(self, url: str, limits: Limits = DEFAULT) -> None:
+        """Raises MissingExtra, DefinitionError; it connects to nothing yet."""
+        try:
+            import obstore
+            from obstore.exceptions import BaseError
+        except ImportError:
+            raise MissingExtra(
+                f"files at {url} need the package obstore: install reflow[s3], or have them in a directory"
+            ) from None
+        self._obstore = obstore
+        self._errors = (BaseError, OSError, ValueError)
+        self._url = url
+        self._part = limits.file_part_bytes
+        self._store = self._connected(limits)
+
+    def _connected(self, limits: Limits) -> ObjectStore:
+        scheme = urlsplit(self._url).scheme
+        if scheme not in SCHEMES:
+            names = ", ".join(f"{name}://" for name in SCHEMES)
+            raise DefinitionError(f"files can't be at {self._url!r}: give a directory, or an address with {names}")
+        endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or ""
+        pause = timedelta(seconds=limits.file_store_seconds)
+        config: Any = {"disable_bulk_delete": True} if scheme == "s3" else None  # which not all that speak S3 have
+        try:
+            return self._obstore.store.from_url(
+                self._url,
+                config=config,
+                client_options={"allow_http": endpoint.startswith("http://"), "timeout": pause},
+                retry_config={"max_retries": _ATTEMPTS, "retry_timeout": pause},
+            )
+        except self._errors as error:
+            raise DefinitionError(f"files can't be at {self._url!r}: {error}") from None
+
+    async def put(self, key: str, pieces: AsyncIterator[bytes]) -> None:
+        """See `Blobs`. A process that is killed meanwhile leaves parts which only the store's own rule removes."""
+        raised: list[Exception] = []
+
+        async def watched() -> AsyncIterator[bytes]:
+            try:
+                async for piece in pieces:
+                    yield piece
+            except Exception as error:
+                raised.append(error)
+                raise
+
+        body = watched()
+        try:
+            await self._put(checked_key(key), body)
+        except self._errors as error:
+            if raised:
+                raise raised[0] from None
+            raise self._unavailable(error) from error
+
+    async def _put(self, key: str, body: AsyncIterator[bytes]) -> None:
+        """In one request where it is small, else in parts, which the client library takes back when it fails."""
+        first = bytearray()
+        async for piece in body:
+            first += piece
+            if len(first) > self._part:
+                break
+        else:
+            await self._obstore.put_async(self._store, key, bytes(first), use_multipart=False)
+            return
+        whole = _chained(bytes(first), body)
+        await self._obstore.put_async(self._store, key, whole, chunk_size=self._part, max_concurrency=1)
+
+    async def open(self, key: str, start: int, stop: int) -> BlobReader:
+        """See `Blobs`."""
+        reader = _ObjectReader(self, checked_key(key), start, stop)
+        await reader.fill()
+        return reader
+
+    async def part(self, key: str, start: int, stop: int) -> bytes:
+        """Bytes of a blob, at most those of one part. Raises StorageError."""
+        try:
+            return bytes(
+                await self._obstore.get_range_async(self._store, key, start=start, end=min(stop, start + self._part))
+            )
+        except FileNotFoundError:
+            raise missing_blob(key, self._url) from None
+        except self._errors as error:
+            raise self._unavailable(error) from error
+
+    async def delete(self, key: str) -> None:
+        """See `Blobs`."""
+        try:
+            await self._obstore.delete_async(self._store, checked_key(key))
+        except FileNotFoundError:
+            return
+        except self._errors as error:
+            raise self._unavailable(error) from error
+
+    async def close(self) -> None:
+        """See `Blobs`."""
+
+    def _unavailable(self, error: Exception) -> StorageUnavailable:
+        return StorageUnavailable(f"The files at {self._url} can't be read or written: {error}")
+
+
+class _ObjectReader:
+    """Reads a part of a blob, with a request for each piece: who takes it slowly keeps no connection to the store."""
+
+    def __init__(self, blobs: ObjectBlobs, key: str, start: int, stop: int) -> None:
+        self._blobs = blobs
+        self._key = key
+        self._at = start
+        self._stop = stop
+        self._ready = b""
+
+    async def fill(self) -> None:
+        """Fetches what comes next."""
+        if self._at < self._stop:
+            self._ready = await self._blobs.part(self._key, self._at, self._stop)
+            self._at += len(self._ready)
+
+    async def read(self) -> bytes:
+        if not self._ready:
+            await self.fill()
+        ready, self._ready = self._ready, b""
+        return ready
+
+    async def close(self) -> None:
+        self._ready = b""
+
+
+async def _chained(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    yield first
+    async for piece in rest:
+        yield piece
