@@ -78,6 +78,7 @@ class App:
     ) -> None:
         self.modules = tuple(modules)
         self.limits = limits
+        self.auth = tuple(auth)
         self.data = Path(data if data is not None else os.environ.get("REFLOW_DATA", DEFAULT_DATA))
         self.durability: Durability = durability
         self.environment = os.environ if environment is None else environment
@@ -96,7 +97,7 @@ class App:
         self.doors = Doors(
             self._opened,
             None if pages is None else Path(pages),
-            auth=tuple(auth),
+            auth=self.auth,
             environment=self.environment,
             pinecone=settings_of(self.environment, local_embedder),
             routers=self.routers,

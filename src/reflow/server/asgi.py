@@ -1,5 +1,5 @@
-"""All doors of an app as one ASGI application: the sync protocol, the HTTP API, pages, Pinecone's API, the command
-line's door."""
+"""All doors of an app as one ASGI application: the sync protocol, the HTTP API, Pinecone's API, the app's own
+endpoints, pages, the command line's door."""
 
 from __future__ import annotations
 
@@ -13,15 +13,17 @@ from typing import Any, Protocol
 from reflow.auth import Provider
 from reflow.engine.engine import Engine
 from reflow.errors import DefinitionError
+from reflow.routes import Router
 from reflow.server import local
 from reflow.server.admin import admin_key
 from reflow.server.asgi_socket import serve_socket
-from reflow.server.auth import AppVerifier
+from reflow.server.auth import AppVerifier, home_of
 from reflow.server.fast_socket import EXTENSION, FastSocket
 from reflow.server.http_api import HttpApi, Receive, Scope, Send
 from reflow.server.http_errors import HttpError
 from reflow.server.pages import Pages
 from reflow.server.pinecone.app import PineconeApi, PineconeSettings, is_path, refuse_unless_set_up
+from reflow.server.routes import Routes, RouteTable
 from reflow.server.sync import SyncDoor, SyncSocket
 from reflow.storage.lock import DirectoryLock
 
@@ -46,9 +48,16 @@ class _Running:
     """The doors of a started engine."""
 
     def __init__(
-        self, opened: Opened, verifier: AppVerifier, pinecone: PineconeSettings | None, *, with_logs: bool
+        self,
+        opened: Opened,
+        verifier: AppVerifier,
+        pinecone: PineconeSettings | None,
+        table: RouteTable,
+        *,
+        with_logs: bool,
     ) -> None:
         self.opened = opened
+        self.routes = Routes(opened.engine, verifier, table)
         self.verifier = verifier
         self.sync = SyncDoor(opened.engine, verifier, with_logs=with_logs)
         self.api = HttpApi(opened.engine, verifier, with_logs=with_logs)
@@ -72,8 +81,10 @@ class Doors:
         auth: Sequence[Provider] = (),
         environment: Mapping[str, str] | None = None,
         pinecone: PineconeSettings | None = None,
+        routers: Sequence[Router] = (),
     ) -> None:
         self._opens = opens
+        self._routers = routers
         self._pages = Pages(pages)
         self._auth = auth
         self._environment = environment or {}
@@ -89,15 +100,24 @@ class Doors:
         """Starts the engine and opens the doors; `with_logs` sends log lines to clients. Raises like `App.open`."""
         if self._running is not None:
             raise DefinitionError("this app is running already; one process runs it once")
+        table = self._table()
         async with self._opens(data, durability) as opened:
             verifier = self._verifier_of(opened)
-            running = self._running = _Running(opened, verifier, self.pinecone, with_logs=with_logs)
+            running = self._running = _Running(opened, verifier, self.pinecone, table, with_logs=with_logs)
             running.sync.start()
             try:
-                yield opened
+                async with running.routes.lifespans():
+                    yield opened
             finally:
                 self._running = self._token = None
                 await running.close()
+
+    def _table(self) -> RouteTable:
+        """Raises DefinitionError where two routes are the same."""
+        table = RouteTable(self._routers)
+        if self._pages.here and table.mount("/") is not None:
+            raise DefinitionError('this app has pages and an application mounted at "/": they can\'t both be there')
+        return table
 
     def _verifier_of(self, opened: Opened) -> AppVerifier:
         """Raises MissingExtra, and as `admin_key` does."""
@@ -132,28 +152,37 @@ class Doors:
         elif running is None:
             await HttpApi.refuse(scope, send, _not_started())
         elif path == local.PATH:
-            await running.api.local(self._token, scope, receive, send)
+            await running.api.local(self._token, home_of(self._auth), scope, receive, send)
         else:
             await running.api(path, scope, receive, send)
 
     async def _beside(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
-        """What is no call of a function: Pinecone's API and pages."""
+        """What is no call of a function: Pinecone's API, the app's own endpoints, pages."""
+        running = self._running
         if is_path(path):
-            running = self._running
             if running is None and self.pinecone is not None:
                 await HttpApi.refuse(scope, send, _not_started())
                 return
             if running is not None and running.pinecone is not None:
                 await running.pinecone(scope, receive, send)
                 return
-            if await refuse_unless_set_up(scope, send):
+        if running is None:
+            if self._table().owns(path):
+                await HttpApi.refuse(scope, send, _not_started())
                 return
+        elif await running.routes.http(path, scope, receive, send):
+            return
+        if is_path(path) and await refuse_unless_set_up(scope, send):
+            return
         await self._pages(path, scope, receive, send)
 
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path, running = _path(scope), self._running
+        is_sync = _SYNC.fullmatch(path) is not None
+        if running is not None and not is_sync and await running.routes.websocket(path, scope, receive, send):
+            return
         await receive()
-        running = self._running
-        if running is None or _SYNC.fullmatch(_path(scope)) is None:
+        if running is None or not is_sync:
             # Before it is accepted a websocket can only be refused: clients try again.
             await send({"type": "websocket.close", "code": 1013, "reason": "not served here, or not started yet"})
             return

@@ -62,7 +62,7 @@ async def read_body(receive: Receive, limit: int, bound: str = "body_bytes") -> 
     if not message.get("more_body") and message["type"] == "http.request":
         body = cast(bytes, message.get("body", b""))
         if len(body) > limit:
-            raise _too_long(limit, bound)
+            raise too_long(limit, bound)
         return body
     parts = bytearray()
     while True:
@@ -70,13 +70,14 @@ async def read_body(receive: Receive, limit: int, bound: str = "body_bytes") -> 
             raise bad_request("the client left before its request was complete", "ClientDisconnected")
         parts += message.get("body", b"")
         if len(parts) > limit:
-            raise _too_long(limit, bound)
+            raise too_long(limit, bound)
         if not message.get("more_body"):
             return bytes(parts)
         message = await receive()
 
 
-def _too_long(limit: int, bound: str) -> HttpError:
+def too_long(limit: int, bound: str) -> HttpError:
+    """The error for a body that is longer than the bound of that name."""
     # The rest of the body is not read: the connection can't go on.
     close = [(b"connection", b"close")]
     return HttpError(413, "BodyTooLarge", f"the request's body is longer than limits.{bound} = {limit}", close)
@@ -120,14 +121,14 @@ class HttpApi:
         cors = _cors(dict(cast(Headers, scope["headers"])))
         await answer(send, failed.status, [_JSON_TYPE, *cors, *failed.headers], body)
 
-    async def local(self, token: str | None, scope: Scope, receive: Receive, send: Send) -> None:
+    async def local(self, token: str | None, home: str, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers the command line: any function, internal ones included. No page of another site may ask this."""
         try:
             _allow(scope["method"], "POST")
             local.check_caller(scope, dict(cast(Headers, scope["headers"])), token)
             call = _decoded(_decode_local, await read_body(receive, self._engine.limits.body_bytes))
             _check_format(call.format)
-            result = await local.run(self._engine, call)
+            result = await local.run(self._engine, call, home)
         except ReflowError as error:
             await self.refuse(scope, send, error)
             return

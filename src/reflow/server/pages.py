@@ -21,6 +21,7 @@ class Pages:
     def __init__(self, folder: Path | None) -> None:
         built = folder is not None and (folder / "index.html").is_file()
         self._files = _SinglePage(directory=folder, html=True) if built else None
+        self.here = folder is not None
 
     async def __call__(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers a request for `path`."""
