@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from typing import Any, ParamSpec, TypeVar, cast, overload
 
+from reflow.auth import Identity
 from reflow.engine.engine import Engine
 from reflow.engine.live import AddQuery, Change, Version
 from reflow.engine.runner import error_of
@@ -19,8 +20,13 @@ R = TypeVar("R")
 class Backend:
     """Calls functions, internal ones included, by reference or by path, with Python values."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, identity: Identity | None = None) -> None:
         self.engine = engine
+        self._identity = identity
+
+    def as_(self, identity: Identity | None) -> Backend:
+        """The same application, called by somebody who is signed in; None: by nobody."""
+        return Backend(self.engine, identity)
 
     @overload
     async def query(self, function: QueryFunction[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R: ...
@@ -29,7 +35,7 @@ class Backend:
     async def query(self, function: Any, /, *args: Any, **kwargs: Any) -> Any:
         """The result of a query as of now. Raises CallFailed or ApplicationError."""
         found, raw = self._prepared(function, args, kwargs, "query")
-        return self._value(found, await self.engine.query(found, raw))
+        return self._value(found, await self.engine.query(found, raw, self._identity))
 
     @overload
     async def mutation(self, function: MutationFunction[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R: ...
@@ -38,7 +44,7 @@ class Backend:
     async def mutation(self, function: Any, /, *args: Any, **kwargs: Any) -> Any:
         """The result of a mutation, once it is durable. Raises CallFailed, ApplicationError or StorageError."""
         found, raw = self._prepared(function, args, kwargs, "mutation")
-        return self._value(found, (await self.engine.mutation(found, raw)).result)
+        return self._value(found, (await self.engine.mutation(found, raw, self._identity)).result)
 
     @overload
     async def action(self, function: ActionFunction[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R: ...
@@ -47,7 +53,7 @@ class Backend:
     async def action(self, function: Any, /, *args: Any, **kwargs: Any) -> Any:
         """The result of an action. Raises CallFailed or ApplicationError."""
         found, raw = self._prepared(function, args, kwargs, "action")
-        return self._value(found, await self.engine.action(found, raw))
+        return self._value(found, await self.engine.action(found, raw, self._identity))
 
     async def watch(self, function: QueryFunction[P, R], /, *args: P.args, **kwargs: P.kwargs) -> AsyncIterator[R]:
         """The results of a live query: the first at once, then each that differs from the one before.
@@ -59,6 +65,7 @@ class Backend:
         watcher = _Watcher()
         connection = self.engine.hub.connect(watcher)
         try:
+            connection.authenticate(0, self._identity)
             connection.modify(0, 1, [AddQuery(0, found.path, found, raw, None)], [])
             while True:
                 await watcher.news.wait()

@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from reflow.cli import demo, dev, run, serve
+from reflow.cli import admin, demo, dev, run, serve
 from reflow.cli.output import Interrupted, UsageError, complain
 from reflow.cli.vectors import vectors
 from reflow.errors import ReflowError
@@ -53,6 +53,7 @@ cli.command("demo", help=demo.HELP)(demo.demo)
 cli.command("dev", help=dev.HELP)(dev.dev)
 cli.command("serve", help=serve.HELP)(serve.serve)
 cli.command("run", help=run.HELP)(run.run)
+cli.command("admin-key", help=admin.HELP)(admin.admin_key)
 cli.add_typer(vectors)
 cli.command("_child", hidden=True)(dev.child)
 

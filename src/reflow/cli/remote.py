@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import time
+from base64 import b64encode
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -26,30 +27,32 @@ class ServerGone(ReflowError):
 
 
 class Remote:
-    """A server, by its address. `token` opens the door for internal functions."""
+    """A server, by its address. `token`, on this machine, or `admin_key` opens the door for internal functions."""
 
-    def __init__(self, url: str, token: str | None = None) -> None:
+    def __init__(self, url: str, token: str | None = None, admin_key: str | None = None) -> None:
         parts = urlsplit(url if "//" in url else f"http://{url}")
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise UsageError(f"{url!r} is no address of a server: write it like http://127.0.0.1:3210")
         self.url = f"{parts.scheme}://{parts.netloc}"
         self._parts = parts
         self._token = token
+        self._admin_key = admin_key
 
-    def call(self, path: str, args: dict[str, Any]) -> Any:
-        """The result of a function. Raises CallFailed, ApplicationError, ServerGone."""
-        if self._token is not None:
-            door, body = "/api/local/run", {"path": path, "args": args, "format": "json"}
-        else:
-            door, body = f"/api/run/{path.replace(':', '/')}", {"args": args, "format": "json"}
-        return unpacked(self._posted(door, body))
-
-    def _posted(self, door: str, body: dict[str, Any]) -> dict[str, Any]:
-        kind = http.client.HTTPSConnection if self._parts.scheme == "https" else http.client.HTTPConnection
-        connection = kind(self._parts.hostname or "", self._parts.port, timeout=_TIMEOUT_SECONDS)
+    def call(self, path: str, args: dict[str, Any], identity: dict[str, Any] | None = None) -> Any:
+        """The result of a function, called by `identity`. Raises CallFailed, ApplicationError, ServerGone."""
+        body: dict[str, Any] = {"args": args, "format": "json"}
         headers = {"content-type": "application/json"}
         if self._token is not None:
             headers["x-reflow-token"] = self._token
+            return unpacked(self._posted("/api/local/run", {"path": path, "identity": identity, **body}, headers))
+        if self._admin_key is not None:
+            acting_as = "" if identity is None else ":" + b64encode(json.dumps(identity).encode()).decode()
+            headers["authorization"] = f"Convex {self._admin_key}{acting_as}"
+        return unpacked(self._posted(f"/api/run/{path.replace(':', '/')}", body, headers))
+
+    def _posted(self, door: str, body: dict[str, Any], headers: dict[str, str]) -> dict[str, Any]:
+        kind = http.client.HTTPSConnection if self._parts.scheme == "https" else http.client.HTTPConnection
+        connection = kind(self._parts.hostname or "", self._parts.port, timeout=_TIMEOUT_SECONDS)
         try:
             connection.request("POST", self._parts.path.rstrip("/") + door, json.dumps(body), headers)
             answer = connection.getresponse().read()

@@ -16,6 +16,8 @@ from reflow.cli import local
 from reflow.cli.loading import load_app
 from reflow.cli.output import UsageError, note, show_logs
 from reflow.cli.remote import Remote, holder
+from reflow.server.admin import SETTING, impersonated
+from reflow.server.auth import home_of
 from reflow.server.serve import run as run_loop
 
 HELP = """Run a function and print its result as JSON.
@@ -26,7 +28,9 @@ Examples:
 
   reflow run tasks:add '{"text": "write"}'
   reflow run tasks:list --data .reflow --app app.py
+  reflow run tasks:list --identity '{"subject": "user_1"}'
   reflow run tasks:list --url http://127.0.0.1:3210
+  REFLOW_ADMIN_KEY=... reflow run tasks:cleanup --admin --url https://tasks.example.com
 """
 
 _DEFAULT_APP = "app.py"
@@ -39,23 +43,30 @@ def run(
     arguments: Annotated[str, typer.Argument(metavar="[JSON]", help="Its arguments, a JSON object.")] = "{}",
     data: Annotated[Path | None, typer.Option(help="Directory of the database, as of `reflow dev`.")] = None,
     url: Annotated[str | None, typer.Option(help="A server to ask; it runs public functions only.")] = None,
+    admin: Annotated[bool, typer.Option("--admin", help="With --url: any function, by $REFLOW_ADMIN_KEY.")] = False,
+    identity: Annotated[str | None, typer.Option(metavar="JSON", help="Who calls: a subject, and claims.")] = None,
     app: Annotated[str | None, typer.Option(help="The app, where no server runs (default: app.py).")] = None,
 ) -> None:
     """Prints the result on standard output; what the function raises goes to standard error."""
     show_logs(logging.INFO)
-    args = _parsed(arguments)
+    args = _parsed(arguments, "the arguments", '{"text": "hello"}')
+    caller = None if identity is None else _parsed(identity, "--identity", '{"subject": "user_1"}')
     if url is not None:
         if data is not None:
             raise UsageError("--url asks a server and --data names a directory: give one of them")
-        _print(Remote(url).call(path, args))
+        if caller is not None and not admin:
+            raise UsageError("who calls is said by a token; to call as somebody else add --admin")
+        _print(Remote(url, admin_key=_admin_key() if admin else None).call(path, args, caller))
         return
+    if admin:
+        raise UsageError("--admin goes with --url; who can read the data directory needs no key")
     loaded = None
     if app is not None or (data is None and Path(_DEFAULT_APP).is_file()):
         loaded = load_app(app or _DEFAULT_APP)
     directory = data or (loaded.data if loaded is not None else Path(os.environ.get("REFLOW_DATA", DEFAULT_DATA)))
     server = holder(directory)
     if server is not None:
-        _print(server.call(path, args))
+        _print(server.call(path, args, caller))
         return
     if loaded is None and Path(_DEFAULT_APP).is_file():
         loaded = load_app(_DEFAULT_APP)
@@ -64,13 +75,14 @@ def run(
             f"no server has {directory} open, and there is no {_DEFAULT_APP} here: start one with `reflow dev`, or "
             "name the app with --app"
         )
-    run_loop(_run_here(loaded, directory, path, args))
+    run_loop(_run_here(loaded, directory, path, args, caller))
 
 
-async def _run_here(app: App, data: Path, path: str, args: dict[str, Any]) -> None:
+async def _run_here(app: App, data: Path, path: str, args: dict[str, Any], caller: dict[str, Any] | None) -> None:
     """Runs the function in this process, and what it schedules for now."""
+    identity = None if caller is None else impersonated(json.dumps(caller).encode(), home_of(app.auth))
     async with app.open(data) as backend:
-        _print(await local.call(backend, path, args))
+        _print(await local.call(backend, path, args, identity))
         try:
             await asyncio.wait_for(backend.settled(), _PATIENCE_SECONDS)
         except TimeoutError:
@@ -78,14 +90,21 @@ async def _run_here(app: App, data: Path, path: str, args: dict[str, Any]) -> No
             await backend.settled()
 
 
-def _parsed(text: str) -> dict[str, Any]:
+def _admin_key() -> str:
+    key = os.environ.get(SETTING)
+    if not key:
+        raise UsageError(f"--admin takes the server's admin key from {SETTING}; `reflow admin-key` prints it there")
+    return key
+
+
+def _parsed(text: str, what: str, example: str) -> dict[str, Any]:
     try:
-        args = json.loads(text)
+        found = json.loads(text)
     except ValueError as error:
-        raise UsageError(f'the arguments are no JSON ({error}): write them like \'{{"text": "hello"}}\'') from None
-    if not isinstance(args, dict):
-        raise UsageError('the arguments must be a JSON object, like \'{"text": "hello"}\'')
-    return cast("dict[str, Any]", args)
+        raise UsageError(f"{what} must be JSON ({error}): write '{example}'") from None
+    if not isinstance(found, dict):
+        raise UsageError(f"{what} must be a JSON object, like '{example}'")
+    return cast("dict[str, Any]", found)
 
 
 def _print(value: Any) -> None:

@@ -57,7 +57,7 @@ class AppVerifier:
         self._tokens = TokenVerifier(providers, limits, seconds)
         self._limits = limits
         self._admin_key = admin_key
-        self._home = providers[0].issuer if providers else ""
+        self._home = home_of(providers)
 
     async def verify(self, shown: Credentials) -> Caller:
         """Who is let in. Raises AuthenticationError, ProviderUnavailable."""
@@ -71,6 +71,11 @@ class AppVerifier:
     async def close(self) -> None:
         """Asks providers no more."""
         await self._tokens.close()
+
+
+def home_of(providers: Sequence[Provider]) -> str:
+    """The issuer of an identity to act as that names none: that of the first provider."""
+    return providers[0].issuer if providers else ""
 
 
 async def caller_of(verifier: Verifier, headers: Mapping[bytes, bytes]) -> Caller:

@@ -14,6 +14,7 @@ from reflow.engine.runner import Result
 from reflow.errors import FunctionNotFound
 from reflow.functions import Kind
 from reflow.server import messages
+from reflow.server.admin import impersonated
 from reflow.server.http_errors import HttpError
 
 PATH = "/api/local/run"
@@ -21,12 +22,14 @@ TOKEN_HEADER = b"x-reflow-token"
 
 
 class LocalCall(Struct):
-    """What to run: `{path, args, kind?, format?}`."""
+    """What to run: `{path, args, kind?, format?, identity?}`."""
 
     path: str
     args: Raw = Raw(b"{}")
     kind: Kind | None = None
     format: str = "json"
+    identity: Raw = Raw(b"null")
+    """Who calls, as `admin.impersonated` reads it."""
 
 
 def check_caller(scope: Mapping[str, Any], headers: Mapping[bytes, bytes], token: str | None) -> None:
@@ -45,8 +48,11 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-async def run(engine: Engine, call: LocalCall) -> Result:
-    """Runs any function, internal ones included. Raises HttpError for an unknown one."""
+async def run(engine: Engine, call: LocalCall, home: str) -> Result:
+    """Runs any function, internal ones included; `home` is the issuer of a caller who names none.
+
+    Raises HttpError for an unknown function, AuthenticationError for a caller who can't be.
+    """
     path = messages.normal_path(call.path)
     try:
         function = engine.resolve(path)
@@ -54,4 +60,5 @@ async def run(engine: Engine, call: LocalCall) -> Result:
         raise HttpError(404, error.code, str(error)) from None
     if call.kind is not None and call.kind != function.kind:
         raise HttpError(400, "BadRequest", f"{path} is a {function.kind}, not a {call.kind}")
-    return await engine.call(function, bytes(call.args))
+    shown = bytes(call.identity)
+    return await engine.call(function, bytes(call.args), None if shown == b"null" else impersonated(shown, home))

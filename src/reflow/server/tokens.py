@@ -84,15 +84,14 @@ class TokenVerifier:
                 "call without one"
             )
         header, claims_raw, signed, signature = self._parts(token)
-        claims = _read(_decode_registered, claims_raw, "claims")
+        claims = _read(_decode_registered, claims_raw, "payload")
         provider, keys = self._provider_of(claims)
         if header.crit is not None:
             raise _invalid("its header has 'crit', of which nothing is understood here")
-        algorithm = next((known for known in provider.algorithms if known == header.alg), None)
-        if algorithm is None:
+        if header.alg not in provider.algorithms:
             raise _invalid(f"it is not signed by {' or '.join(provider.algorithms)}")
         self._check_times(claims)
-        key = await keys.find(header.kid, algorithm)
+        key = await keys.find(header.kid, header.alg)
         if not key.Algorithm.verify(signed, key.key, signature):
             raise _invalid("its signature is wrong")
         if not claims.sub:
@@ -149,7 +148,7 @@ def _read(decode: Callable[[bytes], Any], raw: bytes, what: str) -> Any:
         return decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         # The decoder's own words may quote what it read.
-        raise _invalid(f"its {what} can't be read, or lack{'s' if what == 'header' else ''} what is required") from None
+        raise _invalid(f"its {what} can't be read, or lacks what is required") from None
 
 
 def _invalid(why: str) -> AuthenticationError:
