@@ -13,12 +13,14 @@ from msgspec import Raw, Struct
 from reflow import values
 from reflow.auth import Identity
 from reflow.engine.engine import Engine
+from reflow.engine.files import PATH
 from reflow.engine.live import missing_function
 from reflow.engine.runner import Result
 from reflow.errors import Forbidden, Overloaded, ReflowError
 from reflow.functions import Function, Kind
 from reflow.server import frames, local, messages
 from reflow.server.auth import Caller, Verifier, caller_of
+from reflow.server.files import FileDoor
 from reflow.server.http_errors import Headers, HttpError, bad_request, http_error
 
 Scope = MutableMapping[str, Any]
@@ -98,6 +100,7 @@ class HttpApi:
         self._verifier = verifier
         self._with_logs = with_logs
         self._acting = 0
+        self._files = FileDoor(engine, self.refuse)
 
     async def __call__(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers a request for `path`, which starts with /api/ or is /version."""
@@ -106,6 +109,9 @@ class HttpApi:
         try:
             if scope["method"] == "OPTIONS":
                 await answer(send, 204, [*cors, *_preflight(headers)], b"")
+                return
+            if path.startswith(PATH):
+                await self._files(path, scope, cors, receive, send)
                 return
             content_type, body = await self._respond(path, scope, headers, receive)
         except ReflowError as error:

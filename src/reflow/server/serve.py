@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 _BACKLOG = 2048
 _GC_THRESHOLD = (20_000, 20, 50)
+_EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}
+"""Hosts that stand for all addresses of the machine, and one of these."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,11 +70,13 @@ async def serving(
     listener = _bound(host, port)
     try:
         async with app.doors.running(data, durability, with_logs=with_logs) as opened:
+            url = _url(host, listener.getsockname()[1])
+            if host not in _EVERYWHERE:
+                opened.engine.files.serve_at(url)
             server = _Server(_config(app, app.limits))
             task = asyncio.create_task(server.serve(sockets=[listener]), name="reflow-server")
             while not server.started and not task.done():
                 await asyncio.sleep(0.005)
-            url = _url(host, listener.getsockname()[1])
             token = secrets.token_urlsafe(32)
             app.doors.publish(opened, url, token)
 
@@ -155,7 +159,7 @@ def _bound(host: str, port: int) -> socket.socket:
 
 
 def _url(host: str, port: int) -> str:
-    shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
+    shown = _EVERYWHERE.get(host, f"[{host}]" if ":" in host else host)
     return f"http://{shown}:{port}"
 
 
