@@ -98,7 +98,7 @@ def test_run_opens_the_directory_where_no_server_runs(folder: Path) -> None:
         (["notes:add", '{"text": 3}'], 1, "Expected `str`, got `int`"),
         (["notes:refuse"], 1, "{'code': 7}"),
         (["notes:broken"], 1, "ZeroDivisionError"),
-        (["notes:add", "{text}"], 2, "the arguments are no JSON"),
+        (["notes:add", "{text}"], 2, "the arguments must be JSON"),
         (["notes:add", "[1]"], 2, "must be a JSON object"),
         (["notes:add", "--url", "http://x", "--data", "y"], 2, "give one of them"),
         (["notes:add", "--url", "ftp://x"], 2, "is no address of a server"),
