@@ -164,16 +164,18 @@ class Routes:
 
     def _inside(self, mount: Mount, scope: Scope) -> Scope:
         """A request as the application at `mount` sees it."""
-        root = scope.get("root_path", "")
+        root = scope.get("root_path", "") + mount.path
         function: ActionFunction[..., Any] = ActionFunction(request_ctx, path=mount.path, internal=True, rename=None)
 
         async def ctx(inner: Scope) -> ActionCtx:
             return ActionCtx(await self._run_for(function, inner))
 
+        # What an application around this one has left there would mislead `request.url_for`.
+        outer = {key: value for key, value in scope.items() if key not in ("app", "router", "endpoint", "path_params")}
         return {
-            **scope,
-            "app_root_path": scope.get("app_root_path", root),
-            "root_path": root + mount.path,
+            **outer,
+            "app_root_path": root,
+            "root_path": root,
             "state": {**scope.get("state", {}), **self._states[mount.path]},
             SCOPE_KEY: ctx,
         }
