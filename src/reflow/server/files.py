@@ -145,7 +145,9 @@ class FileDoor:
         if stored is None:
             raise _not_found()
         tag = f'"{stored.file.digest.hex()}"'
-        always = [*cors, (b"etag", tag.encode()), _CACHED, (b"accept-ranges", b"bytes"), *([_EXPOSED] if cors else [])]
+        # Without an origin the answer still depends on it: it is kept, and may be asked for by a script next time.
+        origin = [*cors, _EXPOSED] if cors else [(b"vary", b"origin")]
+        always = [*origin, (b"etag", tag.encode()), _CACHED, (b"accept-ranges", b"bytes")]
         if _names(headers.get(b"if-none-match"), tag):
             await send(_start(304, always))
             await send({"type": "http.response.body", "body": b""})

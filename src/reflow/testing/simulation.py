@@ -10,6 +10,7 @@ from reflow.app import App
 from reflow.backend import Backend
 from reflow.engine.engine import Engine
 from reflow.storage.base import Storage
+from reflow.storage.blobs import Blobs
 from reflow.storage.memory import MemoryStorage
 from reflow.testing.clock import SeededEntropy, VirtualClock
 from reflow.testing.faults import FaultPlan, FaultyStorage
@@ -53,6 +54,7 @@ async def simulate(
     app: App,
     *,
     storage: Storage | None = None,
+    blobs: Blobs | None = None,
     clock: VirtualClock | None = None,
     seed: int = 0,
     faults: FaultPlan | None = None,
@@ -60,8 +62,8 @@ async def simulate(
 ) -> AsyncGenerator[Simulation, None]:
     """Runs an application with a virtual clock and seeded randomness.
 
-    `storage` is kept open only meanwhile, so the same one (default: a new `MemoryStorage`) and the same clock can be
-    given again to see what survives a restart. `faults` makes calls of the storage fail, from the end of the start to
+    `storage` is kept open only meanwhile, so the same one (default: a new `MemoryStorage`), the same `blobs` (bytes of
+    files; default: new `MemoryBlobs`) and the same clock can be given again to see what survives a restart. `faults` makes calls of the storage fail, from the end of the start to
     the beginning of the stop; its chances may be changed on the way. `interleave` suspends at every call of the
     storage, so that mutations run side by side in an order that the seed decides. Example:
 
@@ -74,7 +76,7 @@ async def simulate(
     plan = faults or FaultPlan(seed=seed)
     inner = FaultyStorage(storage or MemoryStorage(limits=app.limits), plan)
     used = InterleavingStorage(inner, seed) if interleave else inner
-    engine = app.engine(used, clock=clock, entropy=SeededEntropy(seed))
+    engine = app.engine(used, clock=clock, entropy=SeededEntropy(seed), blobs=blobs)
     plan.active = False
     await engine.start()
     plan.active = True
