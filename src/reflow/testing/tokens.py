@@ -78,8 +78,8 @@ class TokenIssuer:
     ) -> str:
         """A signed token for `subject`, good for `lifetime` seconds from now.
 
-        `claims` are added; they, and `header`, may also replace what a proper token has. A claim that is None is left
-        out.
+        `claims` are added; they, and the fields of `header`, may also replace what a proper token has. What is None is
+        left out.
         """
         import jwt
 
@@ -87,9 +87,14 @@ class TokenIssuer:
         told: dict[str, Any] = {"iss": self.issuer, "sub": subject, "iat": now, "exp": now + lifetime}
         if self.application_id is not None:
             told["aud"] = self.application_id
-        told = {name: value for name, value in {**told, **claims}.items() if value is not None}
         kid, key = list(self._keys.items())[-1]
-        return jwt.encode(told, key, algorithm=self.algorithm, headers={"kid": kid, **(header or {})})
+        headers = _given({"kid": kid, **(header or {})})
+        payload = json.dumps(_given({**told, **claims})).encode()
+        return jwt.PyJWS().encode(payload, key, algorithm=self.algorithm, headers=headers)
+
+
+def _given(fields: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 def _new_key(algorithm: Algorithm) -> Any:
