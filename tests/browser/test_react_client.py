@@ -1,15 +1,19 @@
-"""The official React client in a real browser: live queries, optimistic mutations, actions, pages."""
+"""The official React client in a real browser: live queries, optimistic mutations, actions, growing lists."""
 
 from __future__ import annotations
 
 import shutil
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from random import Random
+from threading import Thread
+from typing import Any
 
 import httpx
 import pytest
@@ -18,6 +22,7 @@ from playwright.sync_api import expect
 from tests.support import ROOT
 from tests.support.browser import OpenWindow
 from tests.support.node import NODE, installed, node_environment
+from tests.support.proxy import cutting_proxy
 from tests.support.servers import in_process
 
 
@@ -85,3 +90,88 @@ def test_every_hook_of_the_react_client(built: Path, tmp_path: Path, open_window
         window.click("#tell")
         expect(window.locator("#told")).to_have_text("9")
         expect(rows.first).to_have_text("told")
+
+
+SCHEDULES = 20
+WRITERS = 2
+
+
+class Writers:
+    """Threads that change the list, each at moments of its own, and every state that it was in by its number."""
+
+    def __init__(self, http: httpx.Client) -> None:
+        self._http = http
+        self.states: dict[int, list[str]] = {}
+
+    def change(self, ns: list[int], place: int = 0, gone: int = 0, moved: int | None = None) -> int:
+        """One mutation; the number of the state that it made."""
+        args = {"ns": ns, "place": place, "gone": gone, "moved": moved}
+        answer = self._http.post("/api/mutation", json={"path": "lists:change", "args": args}).json()
+        assert answer["status"] == "success", answer
+        number, ids = answer["value"]
+        self.states[int(number)] = ids
+        return int(number)
+
+    def write(self, seed: int) -> None:
+        """About half a second of inserts, removals and moves."""
+        chance = Random(seed)
+        for _ in range(chance.randrange(10, 30)):
+            ns = [chance.randrange(100) for _ in range(chance.choice([0, 1, 1, 2, 6]))]
+            gone = chance.choice([0, 0, 1, 2, 5])
+            self.change(ns, chance.randrange(1000), gone, chance.choice([None, chance.randrange(100)]))
+            time.sleep(chance.random() * 0.03)
+
+
+def check_shown(shown: list[list[Any]], states: dict[int, list[str]]) -> set[tuple[int, int, int]]:
+    """Everything shown was a beginning of the list in its state, all of it where it said so; what was shown."""
+    seen: set[tuple[int, int, int]] = set()
+    for number, hook, items, status in shown:
+        if number is None:
+            assert items == []
+            continue
+        whole = states[int(number)]
+        assert items == whole[: len(items)], (number, hook, status)
+        assert status != "Exhausted" or items == whole, (number, hook)
+        seen.add((int(number), hook, len(items)))
+    return seen
+
+
+@pytest.mark.slow
+def test_paginated_queries_have_no_gap_and_no_duplicate(
+    built: Path, tmp_path: Path, open_window: OpenWindow, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Both hooks, while documents come, go and move, pages are asked for and split, and the connection drops."""
+    states = renders = cuts = 0
+    with (
+        in_process(tmp_path, "tests.support.lists_app") as server,
+        pages(built) as address,
+        cutting_proxy(server.port) as way,
+        httpx.Client(base_url=server.url, timeout=30) as http,
+    ):
+        writers = Writers(http)
+        writers.change(list(range(0, 100, 5)))
+        window = open_window(f"{address}/index.html?server={way.url}&lists=1", may_complain=True)
+        window.wait_for_function("window.lists !== undefined && window.lists.number !== undefined")
+        for seed in range(1, SCHEDULES + 1):
+            threads = [Thread(target=writers.write, args=(seed * WRITERS + place,)) for place in range(WRITERS)]
+            window.evaluate(f"void window.play({seed})")
+            for thread in threads:
+                thread.start()
+            if seed % 5 == 0:
+                way.cut()
+                cuts += 1
+            for thread in threads:
+                thread.join()
+            window.evaluate("window.stop = true")
+            window.evaluate("number => window.finish(number)", max(writers.states))
+            shown = window.evaluate("window.shown.splice(0)")
+            renders += len(shown)
+            states += len(check_shown(shown, writers.states))
+            if len(writers.states[max(writers.states)]) > 60:
+                writers.change([], 0, 40)
+    assert states > SCHEDULES
+    with capsys.disabled():
+        print(
+            f"\n{SCHEDULES} schedules ({WRITERS} writers, 2 hooks, {cuts} dropped connections): "
+            f"{len(writers.states)} states of the list, {renders} renders, {states} distinct (state, hook, length)"
+        )

@@ -26,6 +26,7 @@ class Client:
         self.failed: str | None = None
         self.takes = True
         self.seen: Callable[[], None] = lambda: None
+        self.added: dict[int, AddQuery] = {}
         self._wanted = (0, 0)
         self._next = 0
 
@@ -57,11 +58,24 @@ class Client:
         """Starts to follow a query; returns its id on this connection."""
         self._next += 1
         raw = function.arguments.encode((), args)
-        self._modify([AddQuery(self._next, function.path, function, raw, journal)], [])
+        self.added[self._next] = AddQuery(self._next, function.path, function, raw, journal)
+        self._modify([self.added[self._next]], [])
         return self._next
 
     def remove(self, query_id: int) -> None:
+        del self.added[query_id]
         self._modify([], [query_id])
+
+    def resume(self, former: Client) -> None:
+        """Takes over from a client whose connection is gone, as one does that reconnects: its queries with their
+        journals, and what it shows until it learns more."""
+        former.close()
+        self._next, self.results = former._next, dict(former.results)
+        for query_id, add in former.added.items():
+            last = former.results.get(query_id)
+            journal = add.journal if last is None or last.journal is None else last.journal
+            self.added[query_id] = AddQuery(query_id, add.path, add.function, add.args, journal)
+        self._modify(list(self.added.values()), [])
 
     def _modify(self, added: list[AddQuery], removed: list[int]) -> None:
         base, identity = self._wanted

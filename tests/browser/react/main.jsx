@@ -3,6 +3,7 @@ import { ConvexProvider, ConvexReactClient, useAction, useMutation, usePaginated
 import { makeFunctionReference } from "convex/server";
 import React, { useEffect, useState } from "react";
 import { createRoot } from "react-dom/client";
+import { Lists } from "./lists.jsx";
 
 const valueOf = makeFunctionReference("lib/counters:valueOf");
 const addOne = makeFunctionReference("lib/counters:addOne");
@@ -36,5 +37,7 @@ function App() {
   );
 }
 
-const client = new ConvexReactClient(new URLSearchParams(location.search).get("server"));
-createRoot(document.getElementById("root")).render(<ConvexProvider client={client}><App /></ConvexProvider>);
+const address = new URLSearchParams(location.search);
+const client = new ConvexReactClient(address.get("server"));
+const Shown = address.has("lists") ? Lists : App;
+createRoot(document.getElementById("root")).render(<ConvexProvider client={client}><Shown /></ConvexProvider>);
