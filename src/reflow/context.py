@@ -13,6 +13,7 @@ from reflow.files import FileReader, FilesInside, FilesOutside, FileStore, FileW
 from reflow.functions import ActionFunction, Function, MutationFunction, QueryFunction
 from reflow.generations import Embedded, Generations, GenerationsInside
 from reflow.hits import Conditions, Hit
+from reflow.owners import Owners
 from reflow.schema import Id, VectorIndex
 from reflow.searching import Searching, SearchRun
 from reflow.settings import S, read_settings
@@ -36,9 +37,11 @@ class FunctionRun(Protocol):
     async def schedule(
         self, at: float, function: Function[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> str: ...
-    async def cancel(self, id: str) -> None: ...
-    def vectors(self) -> Store: ...
-    async def generations(self, work: Callable[[GenerationsInside], Awaitable[R]], *, writes: bool = True) -> R: ...
+    async def cancel(self, id: str, owners: Owners) -> None: ...
+    def vectors(self, owners: Owners) -> Store: ...
+    async def generations(
+        self, work: Callable[[GenerationsInside], Awaitable[R]], owners: Owners, *, writes: bool = True
+    ) -> R: ...
     async def files(self, work: Callable[[FilesInside], Awaitable[R]], *, writes: bool = True) -> R: ...
 
 
@@ -90,8 +93,9 @@ class Environment(Mapping[str, str]):
 class Scheduler:
     """Runs functions later. In a mutation the schedule is part of its transaction."""
 
-    def __init__(self, run: FunctionRun) -> None:
+    def __init__(self, run: FunctionRun, owners: Owners = "caller") -> None:
         self._run = run
+        self._owners: Owners = owners
 
     async def run_after(
         self,
@@ -122,14 +126,16 @@ class Scheduler:
     async def cancel(self, id: Id[Any]) -> None:
         """A pending function will not run. An action that is running goes on, but what it schedules from then on will
         not run. Raises DocumentNotFound for an unknown id."""
-        await self._run.cancel(id)
+        await self._run.cancel(id, self._owners)
 
 
 class BaseCtx:
     """What all functions have."""
 
-    def __init__(self, run: FunctionRun) -> None:
+    def __init__(self, run: FunctionRun, owners: Owners = "caller") -> None:
+        """`owners`: whose rows the function works with. A nested function has a context of its own."""
         self._run = run
+        self._owners: Owners = owners
 
     @property
     def auth(self) -> Auth:
@@ -139,7 +145,7 @@ class BaseCtx:
     @property
     def generations(self) -> Generations:
         """Which model's vectors an index holds, and how another one takes over."""
-        return Generations(self._run)
+        return Generations(self._run, self._owners)
 
     @property
     def env(self) -> Environment:
@@ -179,8 +185,8 @@ class TransactionCtx(BaseCtx):
 class QueryCtx(TransactionCtx):
     """The context of a query."""
 
-    def __init__(self, run: FunctionRun, db: DatabaseReader) -> None:
-        super().__init__(run)
+    def __init__(self, run: FunctionRun, db: DatabaseReader, owners: Owners = "caller") -> None:
+        super().__init__(run, owners)
         self.db = db
 
     @property
@@ -191,20 +197,20 @@ class QueryCtx(TransactionCtx):
     @property
     def vectors(self) -> StoreReader:
         """The free-standing vector indexes. What is read of them is live. Raises PurityError when they are remote."""
-        return self._run.vectors()
+        return self._run.vectors(self._owners)
 
 
 class MutationCtx(TransactionCtx):
     """The context of a mutation."""
 
-    def __init__(self, run: FunctionRun, db: DatabaseWriter) -> None:
-        super().__init__(run)
+    def __init__(self, run: FunctionRun, db: DatabaseWriter, owners: Owners = "caller") -> None:
+        super().__init__(run, owners)
         self.db = db
 
     @property
     def scheduler(self) -> Scheduler:
         """Runs functions later, if this mutation commits."""
-        return Scheduler(self._run)
+        return Scheduler(self._run, self._owners)
 
     @property
     def storage(self) -> FileWriter:
@@ -217,7 +223,7 @@ class MutationCtx(TransactionCtx):
 
         Raises PurityError when they are remote.
         """
-        return self._run.vectors()
+        return self._run.vectors(self._owners)
 
     async def run_mutation(self, function: MutationFunction[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Runs a mutation inside this transaction; when it raises, its own writes are undone."""
@@ -227,11 +233,11 @@ class MutationCtx(TransactionCtx):
 class ActionCtx(BaseCtx, Searching):
     """The context of an action: each call is a transaction of its own, each search reads a snapshot of its own."""
 
-    def __init__(self, run: ActionRun) -> None:
-        BaseCtx.__init__(self, run)
+    def __init__(self, run: ActionRun, owners: Owners = "caller") -> None:
+        BaseCtx.__init__(self, run, owners)
         Searching.__init__(self, run)
         self._action = run
-        self.scheduler = Scheduler(run)
+        self.scheduler = Scheduler(run, owners)
 
     @property
     def storage(self) -> FileStore:
@@ -241,7 +247,7 @@ class ActionCtx(BaseCtx, Searching):
     @property
     def vectors(self) -> Store:
         """The free-standing vector indexes, built in or remote. Each call is a transaction of its own."""
-        return self._run.vectors()
+        return self._run.vectors(self._owners)
 
     async def run_query(self, function: QueryFunction[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Runs a query at the latest timestamp."""

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from reflow.errors import InvalidValue
+from reflow.owners import Owners
 from reflow.schema import Index, Object, Table, VectorIndex, missing
 
 
@@ -111,7 +112,9 @@ class GenerationsRun(Protocol):
     """A run of a function, which knows what transaction a call belongs to."""
 
     def now(self, every: float | None) -> float: ...
-    async def generations(self, work: Callable[[GenerationsInside], Awaitable[R]], *, writes: bool = True) -> R: ...
+    async def generations(
+        self, work: Callable[[GenerationsInside], Awaitable[R]], owners: Owners, *, writes: bool = True
+    ) -> R: ...
 
 
 class Generations:
@@ -120,16 +123,20 @@ class Generations:
     Queries can list and see what is lacking. `reflow.rag.reembed` does the usual course of things: start, put, flip.
     """
 
-    def __init__(self, run: GenerationsRun) -> None:
+    def __init__(self, run: GenerationsRun, owners: Owners = "caller") -> None:
         self._run = run
+        self._owners: Owners = owners
+
+    async def _inside(self, work: Callable[[GenerationsInside], Awaitable[R]], *, writes: bool = True) -> R:
+        return await self._run.generations(work, self._owners, writes=writes)
 
     async def list(self, index: VectorIndex) -> list[Generation]:
         """The generations of an index, oldest first; none where its vectors never had a model with a name."""
-        return await self._run.generations(lambda inside: inside.list(index), writes=False)
+        return await self._inside(lambda inside: inside.list(index), writes=False)
 
     async def adopt(self, index: VectorIndex, model: Model) -> Generation:
         """Says which model made the vectors that an index holds without a name. Raises GenerationMismatch."""
-        return await self._run.generations(lambda inside: inside.adopt(index, model))
+        return await self._inside(lambda inside: inside.adopt(index, model))
 
     async def start(self, index: VectorIndex, model: Model) -> Generation:
         """Begins to fill a generation for another model, of any dims; gives the one of that model if there is one.
@@ -137,11 +144,11 @@ class Generations:
 
         From now on a document's vector is wanted for each model; one that is not given is what the generation lacks.
         """
-        return await self._run.generations(lambda inside: inside.start(index, model))
+        return await self._inside(lambda inside: inside.start(index, model))
 
     async def lacking(self, index: VectorIndex, number: int, *, limit: int = 1000) -> list[Any]:
         """Documents that can be found by the active generation and have no vector in this one."""
-        return await self._run.generations(lambda inside: inside.documents_lacking(index, number, limit), writes=False)
+        return await self._inside(lambda inside: inside.documents_lacking(index, number, limit), writes=False)
 
     async def put(self, index: VectorIndex, number: int, vectors: Iterable[tuple[Any, Embedding]]) -> int:
         """Fills a generation with (document, its embedding) each, and writes down how far it is.
@@ -149,7 +156,7 @@ class Generations:
         A document that was changed or deleted after it was read is left out. Returns how many were put.
         """
         given = list(vectors)
-        return await self._run.generations(lambda inside: inside.put(index, number, given))
+        return await self._inside(lambda inside: inside.put(index, number, given))
 
     async def flip(self, index: VectorIndex, number: int) -> None:
         """Makes a generation the one that searches use, in one commit; flipping to the former one takes it back.
@@ -157,11 +164,11 @@ class Generations:
         Raises GenerationMismatch while documents lack their vector in it.
         """
         now = self._run.now(None) * 1000
-        await self._run.generations(lambda inside: inside.flip(index, number, now))
+        await self._inside(lambda inside: inside.flip(index, number, now))
 
     async def vacuum(self, index: VectorIndex, number: int) -> bool:
         """Removes a part of a generation that is not the active one; True while more is left: call again.
 
         From the first call on the generation can't be used any more.
         """
-        return await self._run.generations(lambda inside: inside.vacuum(index, number))
+        return await self._inside(lambda inside: inside.vacuum(index, number))

@@ -71,6 +71,9 @@ class Conditions(msgspec.Struct, frozen=True, kw_only=True):
     """Characters of the text."""
     equal: Mapping[str, Any]
     """Values by filter field; a list means any of them."""
+    owner: tuple[str, str] | None = None
+    """The field that holds a document's owner, and the only one to search for. No reason names it: what fails it does
+    not exist for the caller."""
 
 
 class HybridRequest(msgspec.Struct, frozen=True, kw_only=True):

@@ -22,14 +22,22 @@ def wanted(index: IndexCodec, conditions: Conditions) -> Filter | None:
     Raises InvalidFilter for what the filter language does not know, DefinitionError for fields that the index has no
     filters for.
     """
-    found: Filter | None = None
+    found = owned(conditions)
     for _, part in parts(index, conditions):
         found = both(found, part)
     return found
 
 
+def owned(conditions: Conditions) -> Filter | None:
+    """The filter that keeps to the caller's documents; None where there are no others."""
+    if conditions.owner is None:
+        return None
+    field, owner = conditions.owner
+    return equals({field: comparable(owner)})
+
+
 def parts(index: IndexCodec, conditions: Conditions) -> Iterator[tuple[str, Filter]]:
-    """The conditions one by one, each under the name that tells it apart for a reader."""
+    """The caller's conditions one by one, each under the name that tells it apart for a reader."""
     if conditions.min_length is not None:
         yield f"min_length={conditions.min_length}", _long_enough(index, conditions.min_length)
     if conditions.filter is not None:

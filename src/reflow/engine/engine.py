@@ -104,6 +104,8 @@ class Engine:
         self.crons = CronTab(self, crons)
         self.scheduler = Scheduler(self)
         self.stores = VectorStores(self, indexes)
+        self.owned = self.catalog.owned or self.stores.owned
+        """Whether anything that the app stores has owners."""
         self.files = files.Files(self, blobs or MemoryBlobs(limits), origin)
         self._last_us = 0
         self._id_walks: dict[str, list[tuple[str, IdWalk]]] = {}

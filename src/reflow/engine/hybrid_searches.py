@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, get_args
 
-from reflow.engine.conditions import parts, wanted
+from reflow.engine.conditions import owned, parts, wanted
 from reflow.engine.documents import IndexCodec, TableCodec
 from reflow.engine.generations import Generations
 from reflow.engine.searches import Ranking, best_vectors, checked_limit, load
@@ -112,7 +112,8 @@ async def explain(
     dense = await asked.dense(wanted(asked.vectors, request.conditions))
     words = await asked.text(wanted(asked.texts, request.conditions))
     ranking = _fused(dense, words, request)
-    free = dict.fromkeys(seq for _, seq in [*await asked.dense(None), *await asked.text(None)])
+    own = owned(request.conditions)
+    free = dict.fromkeys(seq for _, seq in [*await asked.dense(own), *await asked.text(own)])
     filtered = [seq for seq in free if seq not in dict(ranking)]
     documents = await load(tx, asked.codec, [*(seq for seq, _ in ranking), *filtered])
     reasons = _Reasons(asked, request.conditions, _Legs(dense), _Legs(words))

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from reflow import values
 from reflow.context import FUNCTION_LOG, ActionCtx, Identity, Level, MutationCtx, QueryCtx
-from reflow.database import DatabaseReader, DatabaseWriter
+from reflow.database import DatabaseReader, DatabaseWriter, Transaction
 from reflow.engine import guard
 from reflow.engine.environment import VariablesRead
 from reflow.engine.files import FilesInTransaction
-from reflow.engine.generations import Generations
+from reflow.engine.owned_indexes import own_store
+from reflow.engine.owners import OwnedTransaction, check_scheduled, own_generations
 from reflow.engine.pagination import journal_after_failure, next_journal
 from reflow.engine.record_store import URL_SETTING
 from reflow.engine.records import Records
@@ -41,6 +42,7 @@ from reflow.functions import Function
 from reflow.generations import Embedded, GenerationsInside
 from reflow.hits import Conditions, Explanation, Hit, HybridHit, HybridRequest
 from reflow.limits import Limits
+from reflow.owners import Owners
 from reflow.pages import Page, PaginationOptions
 from reflow.schema import TextIndex, VectorIndex
 from reflow.vectors import Store
@@ -106,7 +108,9 @@ class TransactionRun:
         self._now: float | None = None
         self._random: Random | None = None
         self._environment: VariablesRead | None = None
-        self._ctx: QueryCtx | MutationCtx | None = None
+        self._writers: dict[Owners, MutationCtx] = {}
+        """The contexts of mutations, by whose rows they work with."""
+        self._personal = False
         self._depth = 0
         self._parent = parent
         self._scheduled = 0
@@ -121,8 +125,7 @@ class TransactionRun:
         function = self.function
         try:
             kwargs = self.engine.decode_arguments(function, self.args)
-            ctx = QueryCtx(self, DatabaseReader(tx)) if function.kind == "query" else self._mutation_ctx()
-            self._ctx = ctx
+            ctx = self._ctx_of(function)
             value = await guard.drive(cast(Any, function.handler(ctx, **kwargs)), tx, self.engine.watchdog)
             result = Result(encoded(function, value, self.engine.limits), None, next_journal(tx), self.lines)
         except FunctionTimeout:
@@ -136,19 +139,36 @@ class TransactionRun:
         except BaseException as error:
             if isinstance(error, PersonalResult) or not is_outcome(error):
                 raise
+            if self._personal:
+                raise PersonalResult from None
             if tx.fault is None:
                 return self._failed(describe(error, function.path, self.engine.limits, log=self.engine.log_errors))
             raise tx.fault from None
         finally:
-            self._ctx = None  # else run and ctx hold each other, and all that was read, until cycles are looked for
+            self._writers.clear()  # else run and ctx hold each other, and all that was read, until a search for cycles
             if not keep_open:
                 tx.finish()
         if tx.fault is not None:
             raise tx.fault
+        if self._personal:
+            raise PersonalResult
         return result
 
-    def _mutation_ctx(self) -> MutationCtx:
-        return MutationCtx(self, DatabaseWriter(self.tx))
+    def _ctx_of(self, function: Function[..., Any]) -> QueryCtx | MutationCtx:
+        """The context for a function of this run: what it may see is bound to it."""
+        owners = function.owners
+        if function.kind == "query":
+            return QueryCtx(self, DatabaseReader(self._seen(owners)), owners)
+        ctx = self._writers.get(owners)
+        if ctx is None:
+            ctx = self._writers[owners] = MutationCtx(self, DatabaseWriter(self._seen(owners)), owners)
+        return ctx
+
+    def _seen(self, owners: Owners) -> Transaction:
+        """The transaction as a function sees it that works with the rows of these owners."""
+        if owners == "all" or not self.engine.owned:
+            return self.tx
+        return OwnedTransaction(self.tx, self.identity)
 
     def _failed(self, failure: Failure) -> Result:
         return Result(None, failure, journal_after_failure(self.tx), self.lines)
@@ -158,6 +178,7 @@ class TransactionRun:
     def identity(self) -> Identity | None:
         self.tx.check_open()
         if self.shared:
+            self._personal = True  # whatever the function makes of the exception
             raise PersonalResult
         return self.caller
 
@@ -199,7 +220,7 @@ class TransactionRun:
         if self._depth >= self.engine.limits.call_depth:
             raise LimitExceeded(f"calls nest deeper than limits.call_depth = {self.engine.limits.call_depth}")
         decoded = self.engine.decode_arguments(found, found.arguments.encode(args, kwargs))
-        ctx = QueryCtx(self, DatabaseReader(self.tx)) if found.kind == "query" else self._ctx
+        ctx = self._ctx_of(found)
         mark = self.tx.mark() if found.kind == "mutation" else None
         self._depth += 1
         try:
@@ -225,12 +246,15 @@ class TransactionRun:
                 f"functions, or arguments of more than limits.schedules_bytes = {limits.schedules_bytes} bytes; "
                 "schedule one that schedules the rest"
             )
-        return await self.engine.scheduler.insert(self.tx, found, raw, at, self._parent)
+        return await self.engine.scheduler.insert(
+            self.tx, found, raw, at, self._parent, whose(self.engine, self.caller)
+        )
 
-    async def cancel(self, id: str) -> None:
+    async def cancel(self, id: str, owners: Owners) -> None:
+        await check_scheduled(self._seen(owners), id)
         await self.engine.scheduler.cancel(self.tx, id)
 
-    def vectors(self) -> Store:
+    def vectors(self, owners: Owners) -> Store:
         self.tx.check_open()
         if self.engine.stores.url:
             raise PurityError(
@@ -238,11 +262,13 @@ class TransactionRun:
                 f"used from actions only. Schedule one with ctx.scheduler.run_after, or unset {URL_SETTING} to have "
                 "vectors in this database"
             )
-        return Records(self.tx)
+        return own_store(self.engine.stores, Records(self.tx), owners, self.identity)
 
-    async def generations(self, work: Callable[[GenerationsInside], Awaitable[R]], *, writes: bool = True) -> R:
+    async def generations(
+        self, work: Callable[[GenerationsInside], Awaitable[R]], owners: Owners, *, writes: bool = True
+    ) -> R:
         self.tx.check_open()
-        return await work(Generations(self.tx))
+        return await work(own_generations(self.tx, owners))
 
     async def files(self, work: Callable[[FilesInside], Awaitable[R]], *, writes: bool = True) -> R:
         self.tx.check_open()
@@ -275,7 +301,7 @@ class ActionRun:
         try:
             kwargs = self.engine.decode_arguments(self.function, self.args)
             async with scope:
-                value = await self.function.handler(ActionCtx(self), **kwargs)
+                value = await self.function.handler(ActionCtx(self, self.function.owners), **kwargs)
             return Result(encoded(self.function, value, self.engine.limits), log_lines=self.lines), None
         except TimeoutError as error:
             if scope.expired():
@@ -325,19 +351,33 @@ class ActionRun:
         self, at: float, function: Function[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> str:
         found = self.engine.resolve(function)
-        return await self.engine.scheduler.insert_now(found, found.arguments.encode(args, kwargs), at, self.parent)
+        return await self.engine.scheduler.insert_now(
+            found, found.arguments.encode(args, kwargs), at, self.parent, whose(self.engine, self.caller)
+        )
 
-    async def cancel(self, id: str) -> None:
-        await self.engine.scheduler.cancel_now(id)
+    async def cancel(self, id: str, owners: Owners) -> None:
+        async def job(tx: EngineTransaction) -> None:
+            await check_scheduled(self._seen(tx), id)
+            await self.engine.scheduler.cancel(tx, id)
 
-    def vectors(self) -> Store:
-        return self.engine.stores
+        await self.engine.transact(job)
 
-    async def generations(self, work: Callable[[GenerationsInside], Awaitable[R]], *, writes: bool = True) -> R:
+    def vectors(self, owners: Owners) -> Store:
+        return own_store(self.engine.stores, self.engine.stores, owners, self.identity)
+
+    async def generations(
+        self, work: Callable[[GenerationsInside], Awaitable[R]], owners: Owners, *, writes: bool = True
+    ) -> R:
         if writes:
-            return await self.engine.transact(lambda tx: work(Generations(tx)))
+            return await self.engine.transact(lambda tx: work(own_generations(tx, owners)))
         async with self.engine.reading() as tx:
-            return await work(Generations(tx))
+            return await work(own_generations(tx, owners))
+
+    def _seen(self, tx: EngineTransaction) -> OwnedTransaction | EngineTransaction:
+        """A transaction as this action sees it."""
+        if self.function.owners == "all" or not self.engine.owned:
+            return tx
+        return OwnedTransaction(tx, self.identity)
 
     async def files(self, work: Callable[[FilesInside], Awaitable[R]], *, writes: bool = True) -> R:
         files = self.engine.files
@@ -359,29 +399,34 @@ class ActionRun:
         approximate: bool = False,
     ) -> list[Hit[Any]]:
         async with self.engine.reading() as tx:
-            return await tx.nearest(index, vector, limit, conditions, approximate=approximate)
+            return await self._seen(tx).nearest(index, vector, limit, conditions, approximate=approximate)
 
     async def search_text(self, index: TextIndex, text: str, limit: int, conditions: Conditions) -> list[Hit[Any]]:
         async with self.engine.reading() as tx:
-            return await tx.search_text(index, text, limit, conditions)
+            return await self._seen(tx).search_text(index, text, limit, conditions)
 
     async def search_page(
         self, index: TextIndex, text: str, options: PaginationOptions, conditions: Conditions
     ) -> Page[Hit[Any]]:
         async with self.engine.reading() as tx:
-            return await tx.search_page(index, text, options, conditions)
+            return await self._seen(tx).search_page(index, text, options, conditions)
 
     async def hybrid(
         self, indexes: tuple[VectorIndex, TextIndex], vector: Embedded, text: str, request: HybridRequest
     ) -> list[HybridHit[Any]]:
         async with self.engine.reading() as tx:
-            return await tx.hybrid(indexes, vector, text, request)
+            return await self._seen(tx).hybrid(indexes, vector, text, request)
 
     async def explain(
         self, indexes: tuple[VectorIndex, TextIndex], vector: Embedded, text: str, request: HybridRequest
     ) -> Explanation[Any]:
         async with self.engine.reading() as tx:
-            return await tx.explain(indexes, vector, text, request)
+            return await self._seen(tx).explain(indexes, vector, text, request)
+
+
+def whose(engine: Engine, caller: Identity | None) -> str | None:
+    """Who schedules, where that matters."""
+    return caller.token_identifier if engine.owned and caller is not None else None
 
 
 def is_outcome(error: BaseException) -> bool:

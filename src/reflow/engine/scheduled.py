@@ -28,8 +28,11 @@ class ScheduledState(Object):
     error: str | None = missing()
 
 
-class Scheduled(Table, table="_scheduled_functions", rename="camel", system=True):
-    """A row of the status table `_scheduled_functions`. Times are milliseconds since 1970."""
+class Scheduled(Table, table="_scheduled_functions", rename="camel", owner="owner", system=True):
+    """A row of the status table `_scheduled_functions`. Times are milliseconds since 1970.
+
+    Where an app's tables have owners, so have these rows: a function sees what its caller has scheduled.
+    """
 
     name: str
     args: list[Any]
@@ -40,6 +43,8 @@ class Scheduled(Table, table="_scheduled_functions", rename="camel", system=True
     """Which try comes next or is running, from 1; above 1 only with `Retry`."""
     cron: str | None = missing()
     """The id of the cron in `_crons` whose run it is. That row then says how it ended, and this one goes."""
+    owner: str | None = missing()
+    """The token identifier of who scheduled it, in an app whose tables or indexes have owners."""
 
     by_state = Index("state.kind", "scheduled_time")
     by_completed = Index("completed_time")
@@ -71,6 +76,7 @@ async def insert(
     *,
     parent: str | None = None,
     cron: str | None = None,
+    owner: str | None = None,
 ) -> str:
     """Writes the row of a scheduled function; `at` in seconds since 1970.
 
@@ -94,6 +100,7 @@ async def insert(
         scheduled_time=due,
         state=ScheduledState(kind="pending"),
         cron=cron,
+        owner=owner,
     )
     before = None if parent is None else await find(tx, parent)
     if before is not None and before.state.kind == "canceled":

@@ -103,6 +103,7 @@ class Scheduler:
             if len(running) > self._resting:
                 await asyncio.wait(running, timeout=_POLL_SECONDS, return_when=asyncio.FIRST_COMPLETED)
             elif not self._stalled and (self._starting or self._can_start()):
+                self._wake.set()  # its sleep may end a rounding error later than what it sleeps for is due
                 await asyncio.sleep(0)
             else:
                 return
@@ -110,7 +111,13 @@ class Scheduler:
     # Scheduling
 
     async def insert(
-        self, tx: EngineTransaction, function: Function[..., Any], args: bytes, at: float, parent: str | None = None
+        self,
+        tx: EngineTransaction,
+        function: Function[..., Any],
+        args: bytes,
+        at: float,
+        parent: str | None = None,
+        owner: str | None = None,
     ) -> str:
         """Writes the row of a scheduled function in a mutation's transaction; see `reflow.engine.scheduled`."""
         limit = self._engine.limits.scheduled_outstanding
@@ -119,19 +126,22 @@ class Scheduler:
                 f"TooManyScheduledFunctions: {len(self._outstanding)} functions are pending or running, as many as "
                 f"limits.scheduled_outstanding = {limit} allows: schedule one when another ends"
             )
-        return await scheduled.insert(self._engine, tx, function, args, at, parent=parent)
+        return await scheduled.insert(self._engine, tx, function, args, at, parent=parent, owner=owner)
 
-    async def insert_now(self, function: Function[..., Any], args: bytes, at: float, parent: str | None = None) -> str:
+    async def insert_now(
+        self,
+        function: Function[..., Any],
+        args: bytes,
+        at: float,
+        parent: str | None = None,
+        owner: str | None = None,
+    ) -> str:
         """Schedules from an action: in a transaction of its own."""
-        return await self._engine.transact(lambda tx: self.insert(tx, function, args, at, parent))
+        return await self._engine.transact(lambda tx: self.insert(tx, function, args, at, parent, owner))
 
     async def cancel(self, tx: EngineTransaction, id: str) -> None:
         """What is pending will not run, and what a running action schedules from now on. Raises DocumentNotFound."""
         await scheduled.cancel(self._engine, tx, id)
-
-    async def cancel_now(self, id: str) -> None:
-        """Cancels from an action: in a transaction of its own."""
-        await self._engine.transact(lambda tx: self.cancel(tx, id))
 
     def publish(self, writes: Sequence[Write]) -> None:
         """Notes rows of the status table that commits have written."""
@@ -164,9 +174,9 @@ class Scheduler:
                 await work()
             except Exception as error:
                 LOG.error("the scheduler goes on after: %s", error, exc_info=not isinstance(error, ReflowError))
-                self._stalled = work == self._step
+                self._stalled = self._stalled or work == self._step
                 await self._engine.clock.sleep(self._pause_after_failure(work.__name__))
-                self._stalled = False
+                self._stalled = self._stalled and work != self._step
             else:
                 self._failures.pop(work.__name__, None)
 
@@ -206,7 +216,11 @@ class Scheduler:
         return freed or self._is_due()
 
     def _is_due(self) -> bool:
-        return bool(self._due) and self._due[0][0] <= self._now() * 1000
+        return bool(self._due) and self._has_come(self._due[0][0])
+
+    def _has_come(self, due: float) -> bool:
+        """Computed as the pause until then is: were a time not due that nothing is left to wait for, nothing would."""
+        return due / 1000 - self._now() <= 0
 
     def _places(self, kind: Kind) -> int:
         """How many functions of a kind may run at once."""
@@ -216,13 +230,14 @@ class Scheduler:
     async def _start(self, id: str) -> None:
         crons = self._engine.crons
         if id in crons.ids:
-            due = await self._engine.transact(lambda tx: crons.fire(tx, id))
-            self._push(due, id)
+            fired = await self._engine.transact(lambda tx: crons.fire(tx, id))
+            self._push(fired.following, id)
+            crons.log(fired)
             return
         row = await self._row(id)
         if row is None or row.state.kind != "pending":
             return
-        if row.scheduled_time > self._now() * 1000:
+        if not self._has_come(row.scheduled_time):
             self._push(row.scheduled_time, id)
             return
         try:
