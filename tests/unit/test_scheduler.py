@@ -102,6 +102,17 @@ async def schedule_many(ctx: rf.MutationCtx, count: int, after: float = 0) -> li
 
 
 @jobs.mutation
+async def schedule_large(ctx: rf.MutationCtx, count: int) -> None:
+    for _ in range(count):
+        await ctx.scheduler.run_after(100, record, name="x" * 2900)
+
+
+@jobs.mutation
+async def measure(ctx: rf.MutationCtx, text: str) -> None:
+    await ctx.db.insert(Event(name=f"{len(text)}", at=0))
+
+
+@jobs.mutation
 async def cancel(ctx: rf.MutationCtx, id: str) -> None:
     await ctx.scheduler.cancel(rf.Id(id))
 
@@ -112,6 +123,29 @@ async def schedule_from_action(ctx: rf.ActionCtx) -> list[str]:
     second = await ctx.scheduler.run_at(0, record, name="second")
     await ctx.scheduler.cancel(first)
     return [first, second]
+
+
+@jobs.internal_action
+async def begin(ctx: rf.ActionCtx, name: str) -> None:
+    await ctx.scheduler.run_after(0, record, name=f"{name} 1")
+    await ctx.run_mutation(record, f"{name} 2", 0)
+    await ctx.run_action(begin_inside, name)
+
+
+@jobs.internal_action
+async def begin_inside(ctx: rf.ActionCtx, name: str) -> None:
+    await ctx.scheduler.run_after(0, record, name=f"{name} 3")
+
+
+@jobs.action
+async def begin_twice(ctx: rf.ActionCtx) -> None:
+    await ctx.run_action(begin, "before")
+    GATE[0].set()
+    await GATE[1].wait()
+    await ctx.run_action(begin, "after")
+
+
+GATE: list[asyncio.Event] = []
 
 
 @jobs.query
@@ -247,6 +281,61 @@ async def test_what_is_pending_can_be_cancelled(sim: Simulation) -> None:
 
 async def _an_event(tx: Any) -> str:
     return (await tx.insert(Event.table_spec, (Event(name="c", at=0),), (None,)))[0]
+
+
+@simulated(app)
+async def test_an_action_that_is_cancelled_while_it_runs_goes_on_and_schedules_nothing_more(sim: Simulation) -> None:
+    GATE[:] = [asyncio.Event(), asyncio.Event()]
+    id = await later(sim, 0, "begin_twice")
+    await GATE[0].wait()
+    await sim.mutation(cancel, id)
+    GATE[1].set()
+    await sim.quiet()
+    assert sorted(await sim.query(events)) == ["after 2", "before 1", "before 2", "before 2'", "before 3"]
+    rows = await sim.query(status)
+    assert rows[0] == ["begin_twice", "canceled", None, 1]
+    assert [row[1] for row in rows[1:]] == ["success"] * 3 + ["canceled"] * 3
+
+
+@simulated(app)
+async def test_a_try_that_is_cancelled_is_the_last(sim: Simulation) -> None:
+    id = await later(sim, 0, "flaky", fails=9)
+    await sim.quiet()
+    await sim.mutation(cancel, id)
+    await sim.advance(1000)
+    assert len(RUNS) == 1
+    assert [row[1] for row in await sim.query(status)] == ["canceled"]
+
+
+@simulated(rf.App(modules=[jobs], limits=rf.Limits(scheduled_outstanding=5)))
+async def test_what_is_pending_is_bounded(sim: Simulation) -> None:
+    ids = await sim.mutation(schedule_many, 5, 10.0)
+    with pytest.raises(CallFailed, match=r"limits.scheduled_outstanding = 5"):
+        await sim.mutation(schedule_many, 1)
+    with pytest.raises(CallFailed, match=r"limits.scheduled_outstanding = 5"):
+        await sim.action(schedule_from_action)
+    await sim.mutation(cancel, ids[0])
+    await sim.mutation(schedule_many, 1, 10.0)
+    await sim.advance(10)
+    await sim.mutation(schedule_many, 5, 10.0)
+
+
+@simulated(rf.App(modules=[jobs], limits=rf.Limits(scheduled_arguments_bytes=3000, schedules_bytes=10_000)))
+async def test_arguments_of_what_is_scheduled_are_bounded(sim: Simulation) -> None:
+    await later(sim, 100, "record", name="x" * 2900)
+    with pytest.raises(CallFailed, match=r"limits.scheduled_arguments_bytes is 3000"):
+        await later(sim, 0, "record", name="x" * 3000)
+    await sim.mutation(schedule_large, 3)
+    with pytest.raises(CallFailed, match=r"limits.schedules_bytes = 10000"):
+        await sim.mutation(schedule_large, 4)
+    assert len(await sim.query(status)) == 4
+
+
+@simulated(app)
+async def test_arguments_may_be_larger_than_a_document(sim: Simulation) -> None:
+    await later(sim, 0, "measure", text="x" * (3 << 20))
+    await sim.quiet()
+    assert await sim.query(events) == [str(3 << 20)]
 
 
 @simulated(app)
@@ -449,6 +538,28 @@ def test_an_outcome_is_not_lost_when_the_queue_is_full() -> None:
                 await asyncio.gather(*flood, return_exceptions=True)
                 await sim.advance(3)
             assert [row[1] for row in await sim.query(status)] == ["failed"]
+
+    arun(main())
+
+
+def test_a_storage_that_keeps_failing_is_asked_less_and_less_often() -> None:
+    async def main() -> None:
+        faults = FaultPlan()
+        app = rf.App(modules=[jobs], limits=rf.Limits(prune_interval_seconds=1e9, schedule_longest_pause_seconds=20))
+        async with simulate(app, faults=faults) as sim:
+            await later(sim, 1, "record", name="a")
+            faults.commit = 1.0
+            tries: list[float] = []
+            while sim.clock.now() < START + 100:
+                await sim.advance(0.25)
+                tries += [sim.clock.now() - START] * (faults.raised["commit"] - len(tries))
+            pauses = [after - before for before, after in pairwise(tries)]
+            for pause, least in zip(pauses, (0.5, 1, 2, 4, 8, 16, 20, 20), strict=False):
+                assert least - 0.25 <= pause <= least * 1.25 + 0.25
+            assert len(pauses) in (7, 8)
+            faults.commit = 0.0
+            await sim.advance(26)
+            assert await sim.query(events) == ["a"]
 
     arun(main())
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from msgspec import UNSET
 
@@ -29,6 +29,15 @@ LOG = logging.getLogger("reflow.crons")
 
 _OVERLAP = "the run before it was still going"
 _MISSED = "its time had passed before it could be started"
+
+
+class Fired(NamedTuple):
+    """What became of a cron that was due: when it is due next, in milliseconds, and how many runs it skipped."""
+
+    name: str
+    following: float
+    skipped: int
+    why: str
 
 
 class CronTab:
@@ -108,40 +117,48 @@ class CronTab:
 
     # Running
 
-    async def fire(self, tx: EngineTransaction, id: str) -> float:
-        """Starts a cron's run that is due, or skips it where the one before goes on; returns when it is due next."""
+    async def fire(self, tx: EngineTransaction, id: str) -> Fired:
+        """Starts a cron's run that is due, or skips it where the one before goes on."""
         db = DatabaseWriter(tx)
         row = cast(Cron, await db.get(cast(Any, id)))
         one, planned, now = self._defined[row.name], int(row.next_time), self._now()
-        if planned > now:
-            return row.next_time
+        if planned > now + 1:  # the part of a millisecond that is missing may be one of rounding
+            return Fired(row.name, row.next_time, 0, "")
+        now = max(now, planned)
         following, missed = one.schedule.following(planned, now)
         changes: dict[str, Any] = {"next_time": float(following)}
+        fired = Fired(row.name, float(following), missed, _MISSED)
         if row.running is not None:
-            changes["runs"] = self._skipped(row, planned, 1 + missed, _OVERLAP)
+            fired = Fired(row.name, float(following), 1 + missed, _OVERLAP)
+            changes["runs"] = self._skipped(row, planned, fired)
         else:
             function = self._engine.resolve(row.function)
             at = planned / 1000
             run = await scheduled.insert(self._engine, tx, function, self._args[row.name], at, cron=row.id)
             changes |= {"running": run, "last_time": row.next_time}
             if missed:
-                changes["runs"] = self._skipped(row, one.schedule.following(planned, planned + 1)[0], missed, _MISSED)
+                changes["runs"] = self._skipped(row, one.schedule.following(planned, planned + 1)[0], fired)
         with tx.as_system():
             await db.patch(row.id, **changes)
-        return float(following)
+        return fired
 
-    def _skipped(self, row: Cron, first: int, count: int, why: str) -> list[CronRun]:
+    def _skipped(self, row: Cron, first: int, fired: Fired) -> list[CronRun]:
         """The ends of runs with one for those that were skipped; runs skipped one after another are one end."""
-        LOG.warning("cron %s: skipped %d run(s): %s", row.name, count, why)
+        now = float(self._now())
         last = row.runs[-1] if row.runs else None
-        if last is not None and last.skipped is not None and last.error == why == _OVERLAP:
-            last.skipped += count
-            last.completed_time = float(self._now())
+        if last is not None and last.skipped is not None and last.error == fired.why == _OVERLAP:
+            last.skipped += fired.skipped
+            last.completed_time = now
             return row.runs
         end = CronRun(
-            scheduled_time=float(first), completed_time=float(self._now()), state="canceled", error=why, skipped=count
+            scheduled_time=float(first), completed_time=now, state="canceled", error=fired.why, skipped=fired.skipped
         )
         return self._kept(row, end)
+
+    def log(self, fired: Fired) -> None:
+        """Tells the log of skipped runs, once that is durable."""
+        if fired.skipped:
+            LOG.warning("cron %s: skipped %d run(s): %s", fired.name, fired.skipped, fired.why)
 
     def _kept(self, row: Cron, end: CronRun) -> list[CronRun]:
         return [*row.runs, end][-self._engine.limits.cron_runs_kept :]
