@@ -138,6 +138,13 @@ def variables_of(kind: type[Settings]) -> tuple[Variable, ...]:
     return found
 
 
+def spelled(kind: type[Settings], variable: Variable) -> str:
+    """A field as people read it: `Shop.api_key: Secret`."""
+    annotation = variable.type
+    text = annotation.__name__ if isinstance(annotation, type) else str(annotation).replace("typing.", "")
+    return f"{kind.__name__}.{variable.field}: {text}"
+
+
 def read_settings(kind: type[S], environment: Mapping[str, str]) -> S:
     """The settings that variables make. Raises SettingsError, which names every variable that is missing or wrong."""
     given: dict[str, Any] = {}
@@ -179,7 +186,7 @@ def _value(kind: type[Settings], variable: Variable, environment: Mapping[str, s
     text = environment.get(variable.name)
     if text == "" and variable.type is Secret:
         text = None
-    where = f"{kind.__name__}.{variable.field}: {_spelled(variable.type)}"
+    where = spelled(kind, variable)
     if text is None:
         if variable.required:
             raise SettingsError(f"{variable.name} is not set ({where}); set it with `reflow env set {variable.name}`")
@@ -201,7 +208,3 @@ def _secret(wanted: type, given: Any) -> Any:
     if wanted is Secret and isinstance(given, str):
         return Secret(given)
     raise TypeError(f"{wanted!r} can't be read from the environment")
-
-
-def _spelled(annotation: Any) -> str:
-    return annotation.__name__ if isinstance(annotation, type) else str(annotation).replace("typing.", "")

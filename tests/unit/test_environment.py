@@ -163,7 +163,7 @@ async def test_replaced_values_are_forgotten(sim: Simulation) -> None:
     last = engine.committer.published
     await sim.advance(30)
     assert await sim.query(color) == "blue"
-    assert engine.variables.stored(last) == ["COLOR"]
+    assert engine.variables.stored(last) == {"COLOR": "blue"}
     with pytest.raises(OutOfRetention):
         engine.variables.get("COLOR", begin)
 

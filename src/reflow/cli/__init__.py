@@ -14,6 +14,7 @@ from typing import Annotated
 import typer
 
 from reflow.cli import admin, demo, dev, run, serve
+from reflow.cli.env import env
 from reflow.cli.output import Interrupted, UsageError, complain
 from reflow.cli.vectors import vectors
 from reflow.errors import ReflowError
@@ -54,6 +55,7 @@ cli.command("dev", help=dev.HELP)(dev.dev)
 cli.command("serve", help=serve.HELP)(serve.serve)
 cli.command("run", help=run.HELP)(run.run)
 cli.command("admin-key", help=admin.HELP)(admin.admin_key)
+cli.add_typer(env)
 cli.add_typer(vectors)
 cli.command("_child", hidden=True)(dev.child)
 

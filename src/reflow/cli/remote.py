@@ -10,8 +10,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import msgspec
+
 from reflow.cli.output import UsageError
 from reflow.errors import ApplicationError, CallFailed, DirectoryInUse, ReflowError
+from reflow.server.environment import PATH as ENVIRONMENT_PATH
+from reflow.server.environment import EnvironmentAnswer, EnvironmentCall
 from reflow.storage import lock
 
 _STARTING_SECONDS = 15.0
@@ -49,6 +53,12 @@ class Remote:
             acting_as = "" if identity is None else ":" + b64encode(json.dumps(identity).encode()).decode()
             headers["authorization"] = f"Convex {self._admin_key}{acting_as}"
         return unpacked(self._posted(f"/api/run/{path.replace(':', '/')}", body, headers))
+
+    def environment(self, request: EnvironmentCall) -> EnvironmentAnswer:
+        """Asks or changes the deployment's variables. Raises CallFailed, ServerGone."""
+        headers = {"content-type": "application/json", "x-reflow-token": self._token or ""}
+        answer = self._posted(ENVIRONMENT_PATH, msgspec.to_builtins(request), headers)
+        return msgspec.convert(unpacked(answer), EnvironmentAnswer)
 
     def _posted(self, door: str, body: dict[str, Any], headers: dict[str, str]) -> dict[str, Any]:
         kind = http.client.HTTPSConnection if self._parts.scheme == "https" else http.client.HTTPConnection

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, Literal, NamedTuple, cast
+
+import msgspec
 
 from reflow.database import DatabaseWriter, RangeRequest
 from reflow.engine.catalog import Catalog, pages
@@ -21,7 +23,7 @@ from reflow.ids import encode_id
 from reflow.limits import Limits
 from reflow.schema import Index, Table, TableSpec, spec_of
 from reflow.search.vector import VectorStore
-from reflow.settings import Settings, check_settings, check_variable, check_variable_name
+from reflow.settings import Settings, check_settings, check_variable, check_variable_name, spelled, variables_of
 from reflow.storage.base import Batch, Snapshot, Storage
 
 if TYPE_CHECKING:
@@ -109,11 +111,7 @@ class Variables:
         """All variables as of a timestamp. Raises OutOfRetention for one before the server's start."""
         if ts < self._since:
             raise OutOfRetention("OutOfRetention: the variables of that timestamp are not known any more")
-        found = self._process
-        if self._stored:
-            found = dict(found)
-            found |= {name: value for name in self._stored if (value := self._value(name, ts)) is not None}
-        return found
+        return {**self._process, **self.stored(ts)} if self._stored else self._process
 
     def get(self, name: str, ts: int) -> str | None:
         """One variable as of a timestamp. Raises OutOfRetention like `at`."""
@@ -127,13 +125,13 @@ class Variables:
         place = bisect_right(versions, ts, key=lambda version: version.ts)
         return versions[place - 1].value if place else None
 
-    def is_stored(self, name: str, ts: int) -> bool:
-        """Whether a variable's value is a stored one."""
-        return self._value(name, ts) is not None
+    def stored(self, ts: int) -> dict[str, str]:
+        """The stored variables as of a timestamp."""
+        return {name: value for name in self._stored if (value := self._value(name, ts)) is not None}
 
-    def stored(self, ts: int) -> list[str]:
-        """The names of all stored variables, in order."""
-        return sorted(name for name in self._stored if self.is_stored(name, ts))
+    def told(self, ts: int, name: str | None, *, show: bool) -> list[Told]:
+        """See `told`."""
+        return told(self.stored(ts), self._process, self._settings, name, show=show)
 
 
 class VariablesRead(Mapping[str, str]):
@@ -206,6 +204,37 @@ def _check_value(name: str, value: str, limits: Limits) -> None:
         )
 
 
+class Told(msgspec.Struct):
+    """A variable as `reflow env` shows it: where its value comes from, which settings read it."""
+
+    name: str
+    source: Literal["stored", "process"] | None
+    settings: list[str]
+    value: str | None = None
+    """Only for who asked to be shown it."""
+
+
+def told(
+    stored: Mapping[str, str],
+    process: Mapping[str, str],
+    settings: Iterable[type[Settings]],
+    name: str | None,
+    *,
+    show: bool,
+) -> list[Told]:
+    """The variables that are stored or that settings read, or the one of that name; `show` tells values, too."""
+    readers: dict[str, list[str]] = {}
+    for kind in settings:
+        for variable in variables_of(kind):
+            readers.setdefault(variable.name, []).append(spelled(kind, variable))
+    found: list[Told] = []
+    for each in sorted({*stored, *readers}) if name is None else [name]:
+        source = "stored" if each in stored else "process" if each in process else None
+        value = stored.get(each, process.get(each)) if show else None
+        found.append(Told(each, source, readers.get(each, []), value))
+    return found
+
+
 async def assign(engine: Engine, changes: Mapping[str, str | None]) -> list[str]:
     """`change` in a running engine; what has read one of the variables follows. Raises SettingsError as well."""
     engine.variables.check(changes)
@@ -213,7 +242,7 @@ async def assign(engine: Engine, changes: Mapping[str, str | None]) -> list[str]
 
 
 class StoredVariables:
-    """The stored variables of a data directory that no server has open. Nothing else of it is looked at.
+    """The stored variables of a data directory that no server has open; nothing else of it is looked at.
 
     So variables can be set that an app needs before it starts.
     """
@@ -233,13 +262,13 @@ class StoredVariables:
         if await self.catalog.deploy(self._storage):
             await self._storage.commit()
 
-    async def read(self) -> Mapping[str, str]:
+    async def read(self) -> dict[str, str]:
         """All stored variables."""
         variables = Variables({}, self.catalog)
         snapshot = await self._storage.snapshot()
         try:
             await variables.load(snapshot, self.limits.scan_page)
-            return variables.at(snapshot.ts)
+            return variables.stored(snapshot.ts)
         finally:
             await snapshot.close()
 
