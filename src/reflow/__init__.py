@@ -18,6 +18,7 @@ from reflow.functions import Function, Module, Retry
 from reflow.generations import Embedding, Generation, Generations, Model
 from reflow.hits import Explanation, Hit, HybridHit, LeftOut, Leg
 from reflow.limits import Limits
+from reflow.owners import Owner, owner
 from reflow.pages import Page, PaginationOptions
 from reflow.routes import Router, request_ctx
 from reflow.schema import Collection, Id, Index, Object, Table, TextIndex, VectorIndex, collection, missing
@@ -65,6 +66,7 @@ __all__ = [
     "Module",
     "MutationCtx",
     "Object",
+    "Owner",
     "Page",
     "PaginationOptions",
     "Query",
@@ -87,5 +89,6 @@ __all__ = [
     "collection",
     "missing",
     "open_vectors",
+    "owner",
     "request_ctx",
 ]
