@@ -301,12 +301,14 @@ class Limits:
     # Identities
     token_bytes: int = 16 << 10
     """Size of a token that says who calls."""
+    tokens_remembered: int = 4096
+    """Checked tokens that need not be checked again while their provider's keys are the same."""
     clock_tolerance_seconds: float = 5.0
     """How far the clock of a provider of identities may be from the server's: tokens are taken that much longer."""
     provider_seconds: float = 10.0
     """How long a provider of identities may take to tell its keys."""
-    provider_pause_seconds: float = 10.0
-    """Shortest pause between two questions for the keys of one provider."""
+    provider_pause_seconds: float = 5.0
+    """Shortest pause between two questions for the keys of one provider; a token with an unknown key waits as long."""
     keys_fresh_seconds: float = 600.0
     """Age at which the keys of a provider are asked for again, while the known ones go on."""
     keys_kept_seconds: float = 24 * 3600.0
@@ -339,6 +341,8 @@ class Limits:
     """Actions that run for clients at the same time, over all connections."""
     socket_buffer_bytes: int = 256 << 10
     """Unsent bytes of a connection above which no further transition is computed for it."""
+    chunk_bytes: int = 1 << 20
+    """Bytes of a transition that leave in one message, where the client understands a transition in chunks."""
     ping_seconds: float = 15.0
     """Silence after which the server sends a Ping."""
     pong_seconds: float = 60.0

@@ -27,7 +27,9 @@ from reflow.server.routes import Routes, RouteTable
 from reflow.server.sync import SyncDoor, SyncSocket
 from reflow.storage.lock import DirectoryLock
 
-_SYNC = re.compile(r"/api/(?:[^/]+/)?sync")
+_SYNC = re.compile(r"/api/(?:([^/]+)/)?sync")
+_CHUNKS_SINCE = 1, 28
+"""The version of the npm package from which on it understands a transition in chunks. Others don't say theirs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,11 +180,11 @@ class Doors:
 
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
         path, running = _path(scope), self._running
-        is_sync = _SYNC.fullmatch(path) is not None
-        if running is not None and not is_sync and await running.routes.websocket(path, scope, receive, send):
+        sync = _SYNC.fullmatch(path)
+        if running is not None and sync is None and await running.routes.websocket(path, scope, receive, send):
             return
         await receive()
-        if running is None or not is_sync:
+        if running is None or sync is None:
             # Before it is accepted a websocket can only be refused: clients try again.
             await send({"type": "websocket.close", "code": 1013, "reason": "not served here, or not started yet"})
             return
@@ -190,9 +192,9 @@ class Doors:
         fast: FastSocket | None = extensions.get(EXTENSION)
         if fast is None:
             await send({"type": "websocket.accept"})
-            await serve_socket(running.sync, receive, send)
+            await serve_socket(running.sync, receive, send, chunked=_takes_chunks(sync[1]))
             return
-        socket = SyncSocket(running.sync, fast)
+        socket = SyncSocket(running.sync, fast, chunked=_takes_chunks(sync[1]))
         fast.attach(socket, running.opened.engine.limits)
         try:
             await send({"type": "websocket.accept"})
@@ -224,6 +226,12 @@ def _not_started() -> HttpError:
         "NotStarted",
         "this app is not started: its lifespan must run, as with FastAPI(lifespan=app.lifespan)",
     )
+
+
+def _takes_chunks(version: str | None) -> bool:
+    """Whether a client of this version, which JavaScript clients have in their path, understands TransitionChunk."""
+    numbers = re.match(r"(\d{1,5})\.(\d{1,5})", version or "")
+    return numbers is not None and (int(numbers[1]), int(numbers[2])) >= _CHUNKS_SINCE
 
 
 def _path(scope: Scope) -> str:

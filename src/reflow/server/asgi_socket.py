@@ -95,10 +95,10 @@ class AsgiWire:
                 self.socket.text(text.encode(errors="surrogatepass"))
 
 
-async def serve_socket(door: SyncDoor, receive: Receive, send: Send) -> None:
-    """Runs one accepted websocket to its end."""
+async def serve_socket(door: SyncDoor, receive: Receive, send: Send, *, chunked: bool = False) -> None:
+    """Runs one accepted websocket to its end; `chunked` as SyncSocket has it."""
     wire = AsgiWire(send, door.engine.limits)
-    wire.socket = socket = SyncSocket(door, wire)
+    wire.socket = socket = SyncSocket(door, wire, chunked=chunked)
     tasks = [asyncio.create_task(wire.writing()), asyncio.create_task(wire.reading(receive))]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)

@@ -17,7 +17,7 @@ from websockets.extensions.permessage_deflate import PerMessageDeflate, ServerPe
 from websockets.server import ServerProtocol
 
 from reflow.limits import Limits
-from reflow.server.frames import Frame
+from reflow.server.frames import FRAGMENT_BYTES, Frame
 
 try:
     from websockets.speedups import apply_mask
@@ -165,11 +165,12 @@ class FastSocket(WebSocketsSansIOProtocol):
             self.transport.write(data)
 
     def _picked(self, frame: Frame) -> bytes:
+        size = len(frame.raw)
         if self._deflates:
             limits = cast(Limits, self._limits)
-            if limits.deflate_from_bytes <= len(frame.raw) <= limits.deflate_to_bytes:
+            if limits.deflate_from_bytes <= size <= limits.deflate_to_bytes:
                 return frame.deflated()
-        return frame.raw
+        return frame.raw if size <= FRAGMENT_BYTES else frame.fragmented()
 
     def hold(self, stopped: bool) -> None:
         """Stops reading from the client, or goes on."""

@@ -7,6 +7,7 @@ from binascii import Error as Base64Error
 from binascii import a2b_base64, b2a_base64
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import count
 
 import msgspec
 
@@ -17,8 +18,13 @@ from reflow.errors import InvalidValue
 _json = msgspec.json.Encoder().encode
 
 _TEXT = 0x81
+_FIRST_FRAGMENT, _FRAGMENT, _LAST_FRAGMENT = 0x01, 0x00, 0x80
 _DEFLATED_TEXT = 0xC1
 _DEFLATE_LEVEL = 1
+FRAGMENT_BYTES = 4 << 20
+"""Messages above this size leave as several fragments: the PyPI client takes frames of up to 16 MiB."""
+
+_transition_ids = count(1)
 
 
 @lru_cache(maxsize=256)
@@ -49,13 +55,15 @@ def _header(first: int, length: int) -> bytes:
 class Frame:
     """One text message, ready for any number of sockets. `raw` is the finished websocket frame."""
 
-    __slots__ = ("_deflated", "_start", "raw")
+    __slots__ = ("_chunks", "_deflated", "_fragments", "_start", "raw")
 
     def __init__(self, parts: Sequence[bytes]) -> None:
         header = _header(_TEXT, sum(map(len, parts)))
         self._start = len(header)
         self.raw = b"".join((header, *parts))
         self._deflated: bytes | None = None
+        self._chunks: list[Frame] | None = None
+        self._fragments: bytes | None = None
 
     @property
     def text(self) -> str:
@@ -73,6 +81,41 @@ class Frame:
             packed = body[:-4]  # the empty block that ends a flush is implied (RFC 7692, 7.2.1)
             self._deflated = self.raw if len(packed) >= len(self.raw) else _header(_DEFLATED_TEXT, len(packed)) + packed
         return self._deflated
+
+    def fragmented(self) -> bytes:
+        """The same message as several websocket frames, for who takes no frame of its size; made once."""
+        if self._fragments is None:
+            body = memoryview(self.raw)[self._start :]
+            pieces = [body[start : start + FRAGMENT_BYTES] for start in range(0, len(body), FRAGMENT_BYTES)]
+            kinds = [_FIRST_FRAGMENT, *[_FRAGMENT] * (len(pieces) - 2), _LAST_FRAGMENT]
+            whole = [
+                part for kind, piece in zip(kinds, pieces, strict=True) for part in (_header(kind, len(piece)), piece)
+            ]
+            self._fragments = b"".join(whole)
+        return self._fragments
+
+    def chunks(self, size: int) -> list[Frame]:
+        """A transition as TransitionChunks with at most `size` bytes of it each; made once for all sockets."""
+        if self._chunks is None:
+            pieces = _pieces(self.raw, self._start, size)
+            name = b'"transitionId":"%d","totalParts":%d' % (next(_transition_ids), len(pieces))
+            self._chunks = [
+                Frame([b'{"type":"TransitionChunk",%b,"partNumber":%d,"chunk":' % (name, part), _json(piece), b"}"])
+                for part, piece in enumerate(pieces)
+            ]
+        return self._chunks
+
+
+def _pieces(raw: bytes, start: int, size: int) -> list[str]:
+    """The text from `start` on, cut between characters."""
+    pieces: list[str] = []
+    while start < len(raw):
+        end = min(start + size, len(raw))
+        while end < len(raw) and raw[end] & 0xC0 == 0x80:
+            end -= 1
+        pieces.append(raw[start:end].decode())
+        start = end
+    return pieces
 
 
 PING = Frame([b'{"type":"Ping"}'])
@@ -149,8 +192,10 @@ def transition(start: Version, end: Version, changes: Sequence[Change], with_log
 class Transitions:
     """Transitions of one round: the same step of many clients is encoded once."""
 
-    def __init__(self, with_logs: bool = False) -> None:
+    def __init__(self, with_logs: bool, whole_bytes: int) -> None:
+        """`whole_bytes`: what is longer is never the latest, so that every socket looks at how to send it."""
         self._with_logs = with_logs
+        self.whole_bytes = whole_bytes
         self.latest: Sequence[Change] = ()
         self.latest_frame = PING
         """The frame of `latest`: clients with the same news come one after another."""
@@ -162,8 +207,9 @@ class Transitions:
         found = self._frames.get(id(changes))
         if found is None:
             found = self._frames[id(changes)] = (transition(start, end, changes, self._with_logs), changes)
-        self.latest_frame, self.latest = found
-        return self.latest_frame
+        if len(found[0].raw) <= self.whole_bytes:
+            self.latest_frame, self.latest = found
+        return found[0]
 
     def clear(self) -> None:
         """Forgets the round."""

@@ -74,7 +74,7 @@ class SyncDoor:
         self.engine = engine
         self.verifier = verifier
         self.with_logs = with_logs
-        self.transitions = Transitions(with_logs)
+        self.transitions = Transitions(with_logs, engine.limits.chunk_bytes)
         self.sockets: set[SyncSocket] = set()
         self.tasks: set[asyncio.Task[None]] = set()
         self._pinging: asyncio.Task[None] | None = None
@@ -110,11 +110,13 @@ class SyncSocket:
     __slots__ = (
         *("_door", "_engine", "_held", "_loop", "_mutating", "_acting", "_pending", "_wire", "closed", "connection"),
         *("session", "silence", "_turn", "_queue", "ready", "_raw", "_transitions", "_came_back", "_asked"),
-        *("_caller", "_expiry", "_find"),
+        *("_caller", "_chunked", "_expiry", "_find"),
     )
 
-    def __init__(self, door: SyncDoor, wire: Wire) -> None:
+    def __init__(self, door: SyncDoor, wire: Wire, *, chunked: bool = False) -> None:
+        """`chunked`: the client understands large transitions in chunks."""
         self._door = door
+        self._chunked = chunked
         self._engine = door.engine
         self._wire = wire
         self.ready = wire.ready
@@ -189,8 +191,12 @@ class SyncSocket:
     def transition(self, start: Version, end: Version, changes: Sequence[Change]) -> None:
         """Sends a transition, together with what waits already."""
         transitions = self._transitions
-        known = changes is transitions.latest
-        frame = transitions.latest_frame if known else transitions.frame(start, end, changes)
+        if changes is transitions.latest:
+            frame = transitions.latest_frame
+        else:
+            frame = transitions.frame(start, end, changes)
+            if len(frame.raw) > transitions.whole_bytes:
+                return self._send_large(frame)
         self.silence = 0
         if self._pending:
             waiting, self._pending = self._pending, []
@@ -203,6 +209,14 @@ class SyncSocket:
                 self.lost()
         else:
             self._wire.write_one(frame)
+
+    def _send_large(self, frame: Frame) -> None:
+        """Sends a transition after what waits already. JavaScript clients take a minute without a whole message for a
+        dead server, and on a slow line a large one takes longer."""
+        self._flush()
+        self.silence = 0
+        for part in frame.chunks(self._transitions.whole_bytes) if self._chunked else (frame,):
+            self._wire.write_one(part)
 
     def fail(self, reason: str) -> None:
         """Closes the socket because of a fault of the server; the client will come back."""
