@@ -18,7 +18,7 @@ from reflow.functions import Function, Module, Retry
 from reflow.generations import Embedding, Generation, Generations, Model
 from reflow.hits import Explanation, Hit, HybridHit, LeftOut, Leg
 from reflow.limits import Limits
-from reflow.owners import Owner, owner
+from reflow.owners import Owner, namespace_of, owner
 from reflow.pages import Page, PaginationOptions
 from reflow.routes import Router, request_ctx
 from reflow.schema import Collection, Id, Index, Object, Table, TextIndex, VectorIndex, collection, missing
@@ -88,6 +88,7 @@ __all__ = [
     "Vectors",
     "collection",
     "missing",
+    "namespace_of",
     "open_vectors",
     "owner",
     "request_ctx",

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
+from msgspec import json
+
 from reflow import values
 from reflow.context import Identity
 from reflow.engine.commit import Step
@@ -63,6 +65,9 @@ class Mutations:
         self._committer = engine.committer
         self._tasks: set[asyncio.Task[None]] = set()
         self._closing = False
+        rules = [table.owner for table in engine.catalog.specs.values()]
+        rules += [index.owner for index in engine.stores.declared.values()]
+        self._claims = sorted({rule.claim for rule in rules if rule is not None and rule.claim is not None})
 
     async def close(self) -> None:
         """Takes no more calls, and returns when those that run beside others have had their turn."""
@@ -136,13 +141,20 @@ class Mutations:
         name = call.function.idempotency
         if name is None:
             return call.request
-        who = call.identity.token_identifier if call.identity is not None else ""
+        who = self._who(call.identity)
         given = call.function.arguments.decode(call.args)[name]
         if given is None:
             return call.request
         value = values.canonical(values.encode(given)).decode()
         # Clients count from 0: none can name its session so that its answers stand for this call.
         return f"{call.function.path}\n{who}\n{value}", -1
+
+    def _who(self, identity: Identity | None) -> str:
+        """Who calls, as far as it decides what is theirs: one user of two tenants is two callers."""
+        if identity is None or not self._claims:
+            return "" if identity is None else identity.token_identifier
+        claims = [identity.claims.get(claim) for claim in self._claims]
+        return json.encode([identity.token_identifier, *claims], order="sorted").decode()
 
     async def _replayed(self, call: Call, head: Snapshot) -> Step | None:
         """The stored answer of a call that ran before."""

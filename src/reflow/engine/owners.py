@@ -348,14 +348,15 @@ def _check_same(spec: TableSpec, rule: Owner, owner: str, given: object) -> None
 
 def _given_to(spec: TableSpec, rule: Owner, owner: str, document: Any) -> Any:
     """A document with its owner filled in. Raises NotTheOwner where it names another."""
-    dict_like = spec.document is None and isinstance(document, Mapping)
-    if not dict_like and (spec.document is None or type(document) is not spec.document):
+    kind = type(cast(object, document))
+    fits = issubclass(kind, Mapping) if spec.document is None else kind is spec.document
+    if not fits:
         return document  # refused where documents are encoded
-    given = cast("Mapping[str, Any]", document).get(rule.field) if dict_like else getattr(document, rule.field)
+    given = document.get(rule.field) if spec.document is None else getattr(document, rule.field)
     if given is not None and given != "":
         _check_same(spec, rule, owner, given)
-    elif dict_like:
+    elif spec.document is None:
         return {**document, rule.field: owner}
     else:
         setattr(document, rule.field, owner)
-    return cast(Any, document)
+    return document
