@@ -45,6 +45,9 @@ UPLOAD_PATH = "/api/storage/upload"
 _TOLD_EXPIRED_MS = 24 * 3600e3
 """How long it is known of an address for an upload that it has expired."""
 
+_THREAD_BYTES = 64 << 10
+"""From here on a digest is made beside the event loop."""
+
 BlobState = Literal["writing", "kept", "deleted"]
 
 
@@ -398,7 +401,10 @@ class _Intake:
             self._size += len(piece)
             if self._size > self._most:
                 raise LimitExceeded(f"a file can't be larger than limits.file_bytes = {self._most}")
-            await asyncio.to_thread(self._hash.update, piece)
+            if len(piece) < _THREAD_BYTES:
+                self._hash.update(piece)
+            else:
+                await asyncio.to_thread(self._hash.update, piece)
             yield piece
 
     def check(self, wanted: bytes | None) -> None:

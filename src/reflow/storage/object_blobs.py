@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -62,36 +63,30 @@ class ObjectBlobs:
 
     async def put(self, key: str, pieces: AsyncIterator[bytes]) -> None:
         """See `Blobs`. A process that is killed meanwhile leaves parts which only the store's own rule removes."""
-        raised: list[Exception] = []
-
-        async def watched() -> AsyncIterator[bytes]:
-            try:
-                async for piece in pieces:
-                    yield piece
-            except Exception as error:
-                raised.append(error)
-                raise
-
-        body = watched()
+        feed = _Feed(pieces)
+        task = asyncio.ensure_future(self._put(checked_key(key), feed))
         try:
-            await self._put(checked_key(key), body)
+            await asyncio.shield(task)
+        except asyncio.CancelledError:
+            # The client library takes back what it has sent when its source fails, not when it is cancelled.
+            feed.stop()
+            await asyncio.gather(task, return_exceptions=True)
+            raise
         except self._errors as error:
-            if raised:
-                raise raised[0] from None
+            if feed.raised is not None:
+                raise feed.raised from None
             raise self._unavailable(error) from error
 
-    async def _put(self, key: str, body: AsyncIterator[bytes]) -> None:
-        """In one request where it is small, else in parts, which the client library takes back when it fails."""
-        first = bytearray()
-        async for piece in body:
-            first += piece
-            if len(first) > self._part:
+    async def _put(self, key: str, feed: _Feed) -> None:
+        """In one request where it is small, else in parts."""
+        async for piece in feed:
+            feed.head += piece
+            if len(feed.head) > self._part:
                 break
         else:
-            await self._obstore.put_async(self._store, key, bytes(first), use_multipart=False)
+            await self._obstore.put_async(self._store, key, bytes(feed.head), use_multipart=False)
             return
-        whole = _chained(bytes(first), body)
-        await self._obstore.put_async(self._store, key, whole, chunk_size=self._part, max_concurrency=1)
+        await self._obstore.put_async(self._store, key, feed.whole(), chunk_size=self._part, max_concurrency=1)
 
     async def open(self, key: str, start: int, stop: int) -> BlobReader:
         """See `Blobs`."""
@@ -152,7 +147,45 @@ class _ObjectReader:
         self._ready = b""
 
 
-async def _chained(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    yield first
-    async for piece in rest:
-        yield piece
+class _Feed:
+    """Pieces on their way to the store, which can be stopped."""
+
+    def __init__(self, pieces: AsyncIterator[bytes]) -> None:
+        self._pieces = pieces
+        self._next: asyncio.Future[bytes | None] | None = None
+        self._stopped = False
+        self.head = bytearray()
+        """What was taken to see whether there is more than one part."""
+        self.raised: Exception | None = None
+        """What the pieces' source has raised."""
+
+    def stop(self) -> None:
+        """Makes whoever takes pieces fail."""
+        self._stopped = True
+        if self._next is not None:
+            self._next.cancel()
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        self._next = asyncio.ensure_future(anext(self._pieces, None))
+        try:
+            if self._stopped:
+                self._next.cancel()
+            piece = await self._next
+        except asyncio.CancelledError:
+            raise InterruptedError("the file is not wanted any more") from None
+        except Exception as error:
+            self.raised = error
+            raise
+        if piece is None:
+            raise StopAsyncIteration
+        return piece
+
+    async def whole(self) -> AsyncIterator[bytes]:
+        """All pieces, those that were taken already included."""
+        yield bytes(self.head)
+        self.head.clear()
+        async for piece in self:
+            yield piece

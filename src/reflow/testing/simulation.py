@@ -63,9 +63,10 @@ async def simulate(
     """Runs an application with a virtual clock and seeded randomness.
 
     `storage` is kept open only meanwhile, so the same one (default: a new `MemoryStorage`), the same `blobs` (bytes of
-    files; default: new `MemoryBlobs`) and the same clock can be given again to see what survives a restart. `faults` makes calls of the storage fail, from the end of the start to
-    the beginning of the stop; its chances may be changed on the way. `interleave` suspends at every call of the
-    storage, so that mutations run side by side in an order that the seed decides. Example:
+    files; default: a new `MemoryBlobs`) and the same clock can be given again to see what survives a restart. `faults`
+    makes calls of the storage fail, from the end of the start to the beginning of the stop; its chances may be changed
+    on the way. `interleave` suspends at every call of the storage, so that mutations run side by side in an order that
+    the seed decides. Example:
 
         async with simulate(app, seed=7, interleave=True) as sim:
             await sim.mutation(add_order, item="book")
