@@ -14,7 +14,7 @@ from reflow.auth import Provider
 from reflow.engine.engine import Engine
 from reflow.errors import DefinitionError
 from reflow.routes import Router
-from reflow.server import local
+from reflow.server import environment, local
 from reflow.server.admin import admin_key
 from reflow.server.asgi_socket import serve_socket
 from reflow.server.auth import AppVerifier, home_of
@@ -155,6 +155,8 @@ class Doors:
             await HttpApi.refuse(scope, send, _not_started())
         elif path == local.PATH:
             await running.api.local(self._token, home_of(self._auth), scope, receive, send)
+        elif path == environment.PATH:
+            await environment.serve(running.opened.engine, self._token, scope, receive, send)
         else:
             await running.api(path, scope, receive, send)
 
