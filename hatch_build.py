@@ -90,8 +90,8 @@ class WebPages(BuildHookInterface[Any]):
             return
         try:
             npm, environment = npm_command()
-            build = ["run", "build", "--", "--outDir", str(self.pages), "--emptyOutDir"]
-            for arguments in (["ci", "--no-audit", "--no-fund"], build):
+            environment["REFLOW_PAGES"] = str(self.pages)
+            for arguments in (["ci", "--no-audit", "--no-fund"], ["run", "build"]):
                 subprocess.run([*npm, *arguments], cwd=self.web, env=environment, check=True, stdout=sys.stderr)
         except (RuntimeError, OSError, subprocess.CalledProcessError) as error:
             kept = "the ones built earlier stay" if (self.pages / "index.html").is_file() else "there are none yet"

@@ -7,12 +7,13 @@ from pathlib import Path
 _PACKAGE = Path(__file__).resolve().parent
 
 
-def web_folder() -> Path | None:
-    """Return the folder of the built pages (it holds index.html), or None where they were not built.
+def web_folder(page: str = "") -> Path | None:
+    """Return the folder of the built pages (it holds index.html), or None where they were not built: the playground's,
+    or those of another application by its name.
 
     They are built by installing the package (`pip install -e .` in a checkout); a published wheel carries them.
     """
-    folder = _PACKAGE / "_web"
+    folder = _PACKAGE / "_web" / page
     return folder if (folder / "index.html").is_file() else None
 
 
