@@ -20,7 +20,7 @@ from reflow.cli.loading import load_app, source_folder
 from reflow.cli.output import Interrupted, UsageError, complain, note, show_logs
 from reflow.cli.process import run
 from reflow.cli.serve import DEFAULT_PORT, Data, Host, Port, Target, announce, until_stopped
-from reflow.errors import DefinitionError, SchemaError
+from reflow.errors import DefinitionError, SchemaError, SettingsError
 from reflow.server import serve as server
 
 HELP = """Serve an app and reload it when its code changes.
@@ -116,9 +116,9 @@ def child(app: Target, host: Host, port: Port, data: Data = None) -> None:
                 await _until_orphaned()
 
         run(main())
-    except (DefinitionError, SchemaError, UsageError) as error:
+    except (DefinitionError, SchemaError, SettingsError, UsageError) as error:
         complain(error)
-        note("waiting for a change")
+        note("start again then" if isinstance(error, SettingsError) else "waiting for a change")
         raise typer.Exit(_BROKEN) from None
 
 

@@ -99,6 +99,10 @@ def set_(
 ) -> None:
     """Stores one; prints nothing."""
     given = _entered(name) if value is None else value
+    try:
+        given.encode()
+    except UnicodeEncodeError:
+        raise UsageError(f"the value of {name} is no text in this terminal's encoding") from None
     _asked(data, app, EnvironmentCall(changes={name: given}, name=name))
 
 
