@@ -25,9 +25,9 @@ seen.listed = (await client.query(api.messages.listing, { author: "js" })).map((
 const value = { big: 5n, bytes: new Uint8Array([1, 2]).buffer, minus: -0, none: null, text: "ä" };
 const echoed = await client.query(api.extra.echo, { value });
 seen.echoed = [echoed.big === 5n, new Uint8Array(echoed.bytes).join(), Object.is(echoed.minus, -0), echoed.text];
-// results that travel compressed, and one that is too large for it
+// results that travel compressed, and in chunks
 seen.sizes = [];
-for (const size of [10, 6_000, 200_000, 2_000_000]) {
+for (const size of [10, 6_000, 200_000, 2_000_000, 16_000_000]) {
   seen.sizes.push((await client.query(api.extra.large, { name: "none", size })).length - 2);
 }
 seen.default = await client.query("extra:default", {});

@@ -28,7 +28,7 @@ def test_the_socket_client(server: ServerProcess, run_script: RunScript) -> None
     assert seen["action"] >= 1
     assert seen["listed"] == ["hello"]
     assert seen["echoed"] == [True, "1,2", True, "ä"]
-    assert seen["sizes"] == [10, 6_000, 200_000, 2_000_000]
+    assert seen["sizes"] == [10, 6_000, 200_000, 2_000_000, 16_000_000]
     assert seen["default"] == "the default"
     assert seen["mutationError"]["isConvexError"]
     assert seen["mutationError"]["data"] == {"code": 7}

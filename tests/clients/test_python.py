@@ -46,7 +46,20 @@ def test_values(client: ConvexClient) -> None:
 
 
 def test_a_large_result(client: ConvexClient) -> None:
-    assert len(client.query("extra:large", {"name": "none", "size": 10_000_000})) == 10_000_002
+    assert len(client.query("extra:large", {"name": "none", "size": 16_000_000})) == 16_000_002
+
+
+def test_more_in_one_transition_than_a_frame_may_have(client: ConvexClient) -> None:
+    """Two results change at once: 20 MB, where the client takes frames of 16 MiB."""
+    name = "py large"
+    both = [client.subscribe("extra:large", {"name": name, "size": 10_000_000 + n}) for n in range(2)]
+    assert [next(one)[:2] for one in both] == ["0:", "0:"]
+    client.mutation("lib/counters:addOne", {"name": name})
+    for one in both:
+        while (value := next(one))[:2] != "1:":
+            assert value[:2] == "0:"
+    for one in both:
+        one.unsubscribe()
 
 
 def test_errors(client: ConvexClient) -> None:

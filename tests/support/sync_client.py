@@ -49,8 +49,17 @@ class SyncClient:
 
     def receive(self, timeout: float = 10) -> Json:
         """The next message, Pings left out."""
+        chunks: list[str] = []
         while True:
             message = json.loads(self.socket.recv(timeout))
+            if message["type"] == "TransitionChunk":
+                assert message["partNumber"] == len(chunks)
+                chunks.append(message["chunk"])
+                if len(chunks) < message["totalParts"]:
+                    continue
+                message = json.loads("".join(chunks))
+            else:
+                assert not chunks, f"{message['type']} between the chunks of a transition"
             if message["type"] == "Transition":
                 self._check(message)
             if message["type"] != "Ping":
