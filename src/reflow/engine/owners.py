@@ -45,7 +45,10 @@ class NoRows:
 
 
 class OwnedTransaction:
-    """A `reflow.database.Transaction` in which a caller sees and writes only rows of their own, and unowned tables."""
+    """A `reflow.database.Transaction` in which a caller sees and writes only rows of their own, and unowned tables.
+
+    Of reflow's own tables, which tell of everybody's work, it shows only rows with an owner.
+    """
 
     def __init__(self, tx: EngineTransaction, caller: Caller) -> None:
         self._tx = tx
@@ -57,7 +60,7 @@ class OwnedTransaction:
         """Tells which documents of a table the caller may see."""
         rule, owner_of = codec.spec.owner, codec.owner_of
         if rule is None or owner_of is None:
-            return _everything
+            return _nothing if _is_guarded(codec.spec) else _everything
         owner = rule.of(self._caller())
         if owner is None:
             return _nothing
@@ -94,7 +97,7 @@ class OwnedTransaction:
         """A range without what is other owners'; None where nothing is left."""
         rule = request.table.owner
         if rule is None:
-            return request
+            return None if _is_guarded(request.table) else request
         owner = rule.of(self._caller())
         if owner is None or request.equal.get(rule.field, owner) != owner:
             return None
@@ -132,7 +135,7 @@ class OwnedTransaction:
     async def vector(self, index: VectorIndex, id: str) -> NDArray[float32] | None:
         """A document's vector; None for a document that the caller may not see."""
         codec, _, seq = self._tx.locate_vector(index, id)
-        if codec.spec.owner is not None and not await self._has(codec, seq, id):
+        if _is_guarded(codec.spec) and not await self._has(codec, seq, id):
             return None
         return await self._tx.vector(index, id)
 
@@ -147,10 +150,10 @@ class OwnedTransaction:
         self._tx.check_open()
         codec, _ = self._tx.host.catalog.index(index)
         rule = codec.spec.owner
-        if rule is None:
+        if rule is None and not _is_guarded(codec.spec):
             return conditions, _everything
-        owner = rule.of(self._caller())
-        if owner is None:
+        owner = None if rule is None else rule.of(self._caller())
+        if rule is None or owner is None:
             return None, _nothing
         return replace(conditions, owner=(rule.field, owner)), self._reads(codec)
 
@@ -224,10 +227,9 @@ class OwnedTransaction:
         """The table of a document that the caller may see. Raises DocumentNotFound, as for one that is not there."""
         self._tx.check_writable()
         codec, seq = self._tx.host.catalog.locate(id)
-        rule = codec.spec.owner
-        if rule is not None:
-            if codec.name[0] != "_":
-                self._writes(codec.spec, rule)
+        if _is_guarded(codec.spec):
+            if codec.spec.owner is not None and codec.name[0] != "_":
+                self._writes(codec.spec, codec.spec.owner)
             if not await self._has(codec, seq, id):
                 raise missing_document(codec, id, verb)
         return codec.spec
@@ -256,13 +258,12 @@ class OwnedTransaction:
         """Buffers the vector of a document of the caller's; None removes it, where there is one."""
         self._tx.check_writable()
         codec, _, seq = self._tx.locate_vector(index, id)
-        rule = codec.spec.owner
-        if rule is not None:
-            self._writes(codec.spec, rule)
-            if not await self._has(codec, seq, id):
-                if vector is None:
-                    return
-                raise missing_document(codec, id, "set the vector of")
+        if codec.spec.owner is not None:
+            self._writes(codec.spec, codec.spec.owner)
+        if _is_guarded(codec.spec) and not await self._has(codec, seq, id):
+            if vector is None:
+                return
+            raise missing_document(codec, id, "set the vector of")
         await self._tx.set_vector(index, id, vector)
 
 
@@ -323,6 +324,10 @@ async def check_scheduled(seen: Transaction, id: str) -> None:
     """Raises DocumentNotFound for a scheduled function that the caller may not see."""
     if isinstance(seen, OwnedTransaction) and (await seen.get((id,)))[0] is None:
         raise DocumentNotFound(f"{id!r} is no scheduled function")
+
+
+def _is_guarded(spec: TableSpec) -> bool:
+    return spec.owner is not None or spec.name[0] == "_"
 
 
 def _everything(_document: Any) -> bool:
