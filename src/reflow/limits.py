@@ -106,8 +106,8 @@ class Limits:
     vector_tail_bytes: int = 32 << 20
     """Vectors that were added last and are not in order yet, per index, at least; beyond it, and beyond half of those
     that are, a thread puts them in order."""
-    graph_rows: int = 200_000
-    """Vectors of a namespace from which on approximate searches make and use a graph."""
+    approximate_rows: int = 200_000
+    """Vectors of a namespace from which on searches that may be approximate are."""
     vector_file_bytes: int = 4 << 20
     """Vectors of an index up to which they are read from the database at start, and not from a file of their own."""
     vector_close_bytes: int = 512 << 20

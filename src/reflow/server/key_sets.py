@@ -5,12 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-import urllib.request
 from collections.abc import Callable, Mapping
-from http.client import HTTPException, HTTPMessage
 from time import monotonic
-from typing import IO, TYPE_CHECKING, Any
-from urllib.parse import urljoin
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from msgspec import Struct
@@ -18,17 +15,17 @@ from msgspec import Struct
 from reflow.auth import OIDC, Algorithm, Provider, data_of, is_safe_address, same_issuer
 from reflow.errors import AuthenticationError, MissingExtra, ProviderUnavailable
 from reflow.limits import Limits
+from reflow.server.fetching import fetched, in_thread
 
 if TYPE_CHECKING:
     from jwt import PyJWK
 
 LOG = logging.getLogger("reflow.server")
 
-Fetch = Callable[[str, Limits], bytes]
-"""What an address answers; runs in a thread. Raises ProviderUnavailable."""
-
 _PUBLIC_FIELDS = ("kty", "crv", "n", "e", "x", "y")
-_CHUNK = 1 << 16
+
+KeysByName = Mapping[tuple[str | None, Algorithm], "PyJWK"]
+"""Keys by `kid` and by what they are used for."""
 
 
 class _Configuration(Struct):
@@ -47,43 +44,39 @@ class _KeyList(Struct):
 class KeySet:
     """The keys of one provider."""
 
-    def __init__(
-        self,
-        provider: Provider,
-        limits: Limits,
-        *,
-        fetch: Fetch | None = None,
-        seconds: Callable[[], float] = monotonic,
-    ) -> None:
+    def __init__(self, provider: Provider, limits: Limits, seconds: Callable[[], float] = monotonic) -> None:
         self._provider = provider
         self._limits = limits
-        self._fetch = fetch or fetched
         self._seconds = seconds
-        self._keys: Mapping[tuple[str | None, Algorithm], PyJWK] = {}
+        self.keys: KeysByName = {}
+        """The keys that are known now: another object whenever they were fetched again."""
         self._fetched = -math.inf
         self._asked = -math.inf
         self._failure = ""
         self._asking: asyncio.Task[None] | None = None
 
+    def still(self, keys: KeysByName) -> bool:
+        """Whether what was found in `keys` would be found again."""
+        return keys is self.keys and self._seconds() - self._fetched <= self._limits.keys_fresh_seconds
+
     async def find(self, kid: str | None, algorithm: Algorithm) -> PyJWK:
         """The key that a token names. Raises AuthenticationError, ProviderUnavailable."""
         limits = self._limits
-        age = self._seconds() - self._fetched
-        if age > limits.keys_fresh_seconds:
+        if self._seconds() - self._fetched > limits.keys_fresh_seconds:
             asking = self._ask()
-            if age > limits.keys_kept_seconds:
+            if self._is_too_old():
                 await asyncio.shield(asking)
-                self._check_known()
+                if self._is_too_old():
+                    raise ProviderUnavailable(self._failure)
         key = self._named(kid, algorithm)
         if key is None:
-            # The provider may have new keys. Forged names must not make us ask it all the time.
-            await asyncio.shield(self._ask())
+            await asyncio.shield(self._ask())  # the provider may have new keys
             key = self._named(kid, algorithm)
         if key is None:
             if self._failure:
                 raise ProviderUnavailable(self._failure)
             raise AuthenticationError(
-                f"InvalidToken: the token is signed by a key that its issuer does not publish for {algorithm}"
+                f"InvalidToken: the token is refused: its issuer publishes no key of that name for {algorithm}"
             )
         return key
 
@@ -93,38 +86,39 @@ class KeySet:
             self._asking.cancel()
             await asyncio.gather(self._asking, return_exceptions=True)
 
+    def _is_too_old(self) -> bool:
+        return self._seconds() - self._fetched > self._limits.keys_kept_seconds
+
     def _named(self, kid: str | None, algorithm: Algorithm) -> PyJWK | None:
         if kid is not None:
-            return self._keys.get((kid, algorithm))
+            return self.keys.get((kid, algorithm))
         # A token need not name its key where there is no choice.
-        fitting = [key for (_, used_for), key in self._keys.items() if used_for == algorithm]
+        fitting = [key for (_, used_for), key in self.keys.items() if used_for == algorithm]
         return fitting[0] if len(fitting) == 1 else None
 
-    def _check_known(self) -> None:
-        if self._seconds() - self._fetched > self._limits.keys_kept_seconds:
-            raise ProviderUnavailable(self._failure)
-
-    def _ask(self) -> asyncio.Future[None]:
-        """The question for the keys that is under way, a new one where the last is long enough ago."""
-        loop = asyncio.get_running_loop()
-        if self._asking is not None and not self._asking.done():
-            return self._asking
-        if self._seconds() - self._asked < self._limits.provider_pause_seconds:
-            done: asyncio.Future[None] = loop.create_future()
-            done.set_result(None)
-            return done
-        self._asked = self._seconds()
-        self._asking = loop.create_task(self._refresh(), name="reflow-keys")
+    def _ask(self) -> asyncio.Task[None]:
+        """The question for the keys that is under way, else a new one."""
+        if self._asking is None or self._asking.done():
+            self._asking = asyncio.get_running_loop().create_task(self._refresh(), name="reflow-keys")
         return self._asking
 
     async def _refresh(self) -> None:
-        """Replaces the keys by what the provider says now; where it says nothing, notes why. Never raises."""
+        """Replaces the keys by what the provider says now; where it says nothing, notes why. Never raises.
+
+        Forged names of keys must not make us ask all the time. So there is a pause: who waits for a new key waits
+        through it, and who waits for a provider that is down is told so at once.
+        """
         limits = self._limits
+        pause = self._asked + limits.provider_pause_seconds - self._seconds()
+        if pause > 0:
+            if self._failure:
+                return
+            await asyncio.sleep(pause)
+        self._asked = self._seconds()
         try:
-            # A thread can't be stopped: it ends by itself soon after, and is not waited for.
             async with asyncio.timeout(limits.provider_seconds):
-                raw = await asyncio.to_thread(self._current)
-            self._keys = read_keys(raw, self._provider, limits)
+                raw = await in_thread(self._current)
+            self.keys = read_keys(raw, self._provider, limits)
         except TimeoutError:
             self._failed(f"it did not answer within limits.provider_seconds = {limits.provider_seconds:g}")
         except ProviderUnavailable as error:
@@ -154,10 +148,10 @@ class KeySet:
     def _got(self, address: str) -> bytes:
         if not is_safe_address(address):
             raise ProviderUnavailable(f"{address[:200]!r} is no https address")
-        return self._fetch(address, self._limits)
+        return fetched(address, self._limits)
 
 
-def read_keys(raw: bytes, provider: Provider, limits: Limits) -> dict[tuple[str | None, Algorithm], PyJWK]:
+def read_keys(raw: bytes, provider: Provider, limits: Limits) -> KeysByName:
     """The keys in a key set that this provider's tokens may be signed by; others are left out.
 
     Raises ProviderUnavailable where it is no key set, or one without such a key; MissingExtra.
@@ -228,33 +222,3 @@ def jwt_library() -> Any:
 
 def _missing() -> MissingExtra:
     return MissingExtra('App(auth=[...]) needs PyJWT with cryptography: pip install "reflow[auth]"')
-
-
-class _SafeRedirects(urllib.request.HTTPRedirectHandler):
-    """Follows redirects as long as nobody on the way could have changed what comes."""
-
-    def redirect_request(
-        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
-    ) -> urllib.request.Request | None:
-        if not is_safe_address(urljoin(req.full_url, newurl)):
-            raise ProviderUnavailable(f"{req.full_url} leads to an address without https")
-        return super().redirect_request(req, fp, code, msg, headers, newurl)
-
-
-def fetched(address: str, limits: Limits) -> bytes:
-    """What an address answers, within limits.keys_bytes and limits.provider_seconds. Raises ProviderUnavailable."""
-    deadline = monotonic() + limits.provider_seconds
-    opener = urllib.request.build_opener(_SafeRedirects)
-    request = urllib.request.Request(address, headers={"accept": "application/json", "user-agent": "reflow"})
-    body = bytearray()
-    try:
-        with opener.open(request, timeout=limits.provider_seconds) as response:
-            while chunk := response.read1(_CHUNK):
-                body += chunk
-                if len(body) > limits.keys_bytes:
-                    raise ProviderUnavailable(f"{address} answers more than limits.keys_bytes = {limits.keys_bytes}")
-                if monotonic() > deadline:
-                    raise ProviderUnavailable(f"{address} is too slow")
-    except (OSError, HTTPException, ValueError) as error:
-        raise ProviderUnavailable(f"{address}: {error}") from None
-    return bytes(body)

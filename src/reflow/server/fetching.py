@@ -1,0 +1,81 @@
+"""Asking addresses outside, where nobody on the way can change the answer, with an end to everything."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import urllib.request
+from collections.abc import Callable
+from http.client import HTTPException, HTTPMessage
+from time import monotonic
+from typing import IO, TypeVar
+from urllib.error import HTTPError
+from urllib.parse import urljoin
+
+from reflow.auth import is_safe_address
+from reflow.errors import ProviderUnavailable
+from reflow.limits import Limits
+
+T = TypeVar("T")
+
+_CHUNK = 1 << 16
+
+
+class _SafeRedirects(urllib.request.HTTPRedirectHandler):
+    """Follows redirects to safe addresses only."""
+
+    def redirect_request(
+        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
+    ) -> urllib.request.Request | None:
+        if not is_safe_address(urljoin(req.full_url, newurl)):
+            fp.close()
+            raise ProviderUnavailable(f"{req.full_url} leads to an address without https")
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def fetched(address: str, limits: Limits) -> bytes:
+    """What an address answers, within limits.keys_bytes and limits.provider_seconds. Raises ProviderUnavailable."""
+    deadline = monotonic() + limits.provider_seconds
+    opener = urllib.request.build_opener(_SafeRedirects)
+    request = urllib.request.Request(address, headers={"accept": "application/json", "user-agent": "reflow"})
+    body = bytearray()
+    try:
+        with opener.open(request, timeout=limits.provider_seconds) as response:
+            while chunk := response.read1(_CHUNK):
+                body += chunk
+                if len(body) > limits.keys_bytes:
+                    raise ProviderUnavailable(f"{address} answers more than limits.keys_bytes = {limits.keys_bytes}")
+                if monotonic() > deadline:
+                    raise ProviderUnavailable(f"{address} is too slow")
+    except HTTPError as error:
+        error.close()  # it holds the connection
+        raise ProviderUnavailable(f"{address} answers {error.code}") from None
+    except (OSError, HTTPException, ValueError) as error:
+        raise ProviderUnavailable(f"{address}: {error}") from None
+    return bytes(body)
+
+
+async def in_thread(work: Callable[[], T]) -> T:
+    """The result of `work`, run in a thread that nobody has to wait for: a process may end meanwhile."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[T] = loop.create_future()
+
+    def tell(result: T | None, error: BaseException | None) -> None:
+        if done.cancelled():
+            return
+        if error is not None:
+            done.set_exception(error)
+        else:
+            done.set_result(result)  # type: ignore[arg-type]
+
+    def run() -> None:
+        result, raised = None, None
+        try:
+            result = work()
+        except BaseException as error:
+            raised = error
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(tell, result, raised)
+
+    threading.Thread(target=run, name="reflow-fetch", daemon=True).start()
+    return await done
