@@ -23,7 +23,7 @@ from .search import FULL, QUICK, Pace, everything, search
 from .upserts import upserts
 from .worker import directory_of
 
-WAYS = ("reflow", "reflow-store", "reflow-graph")
+WAYS = ("reflow", "reflow-store", "reflow-approximate")
 COMMITS = 20
 STALL_SECONDS = 20.0
 UPSERT_SECONDS = 8.0
@@ -49,7 +49,7 @@ def searches(pace: Pace, peers: list[str]) -> Figures:
 def million(pace: Pace, peers: list[str]) -> Figures:
     """A million vectors, with usearch alone beside; and how long the event loop is held."""
     large = dataset(LARGE)
-    engines = ["reflow-store", "reflow-graph", *(peer for peer in peers if peer == "usearch")]
+    engines = ["reflow-store", "reflow-approximate", *(peer for peer in peers if peer == "usearch")]
     found = search(large, engines, tuple((case, 10) for case in cases(large)), pace)
     return found | named("stalls", child("stalls", LARGE, STALL_SECONDS))
 

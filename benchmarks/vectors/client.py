@@ -20,7 +20,7 @@ REFLOW = "reflow"
 
 
 _CLOSE_SECONDS = 120.0
-"""Time for saving what is to be found again, such as a large graph."""
+"""Time for saving what is to be found again, such as the cells of many vectors."""
 
 
 def command(program: str, data: str) -> list[str]:

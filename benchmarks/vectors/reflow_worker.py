@@ -1,7 +1,7 @@
 """reflow in a process of its own: `python -m benchmarks.vectors.reflow_worker DATASET [build]`; see `worker`.
 
 It searches in three ways: `reflow` as a function does, in a transaction that reads a snapshot and loads the documents
-found; `reflow-store` asks the vector store alone; `reflow-graph` does so and allows approximate answers.
+found; `reflow-store` asks the vector store alone; `reflow-approximate` does so and allows approximate answers.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from reflow.engine.documents import FIRST_GENERATION
 from reflow.engine.engine import Engine
 from reflow.engine.transaction import EngineTransaction
 from reflow.ids import parse_id
+from reflow.search.cells import AVAILABLE
 from reflow.search.filters import parse
-from reflow.search.graph import AVAILABLE
 from reflow.search.metric import VectorQuery
 
 from .cases import Case, cases
@@ -106,19 +106,19 @@ class Searcher:
         """The vector store alone, exactly."""
         return await self._ask_store(query, k, case, approximate=False)
 
-    async def in_graph(self, query: int, k: int, case: Case) -> Sequence[int]:
-        """The vector store alone, which may use its graph."""
+    async def approximately(self, query: int, k: int, case: Case) -> Sequence[int]:
+        """The vector store alone, which may answer approximately."""
         return await self._ask_store(query, k, case, approximate=True)
 
-    async def graph_made(self) -> float:
-        """Waits for the graph, where there are enough rows for one; the seconds it took to make or to load.
+    async def learnt(self) -> float:
+        """Waits for what approximate searches need, if there are enough rows; returns the seconds it took.
 
         It is saved when the directory is closed, so it is made only once.
         """
         began = time.perf_counter()
-        if AVAILABLE and len(self._data.vectors) >= self._engine.limits.graph_rows:
+        if AVAILABLE and len(self._data.vectors) >= self._engine.limits.approximate_rows:
             table = self._engine.vectors.tables[self._place]
-            while table.graph(0) is None:
+            while table.approximation(0) is None:
                 await asyncio.sleep(_POLL_SECONDS)
         return time.perf_counter() - began
 
@@ -137,10 +137,14 @@ async def answer(data: Dataset) -> None:
     memory, began = anonymous_mb(), time.perf_counter()
     async with application(directory_of(BUILT, data)).open() as backend:
         searcher = Searcher(backend, data)
-        ways = {"reflow": searcher.as_function, "reflow-store": searcher.in_store, "reflow-graph": searcher.in_graph}
+        ways = {
+            "reflow": searcher.as_function,
+            "reflow-store": searcher.in_store,
+            "reflow-approximate": searcher.approximately,
+        }
         await searcher.in_store(0, 10, cases(data)[0])
         state = {"open_s": time.perf_counter() - began, "memory_mb": anonymous_mb() - memory, **built(BUILT, data)}
-        state |= {"graph_s": await searcher.graph_made(), "with_graph_mb": anonymous_mb() - memory}
+        state |= {"learnt_s": await searcher.learnt(), "with_cells_mb": anonymous_mb() - memory}
 
         def search(way: str, case: Case, k: int, queries: Sequence[int], seconds: float) -> Measured:
             one = ways[way]

@@ -58,7 +58,7 @@ def idle_ticker() -> None:
 
 
 async def measure(name: str, seconds: float) -> Figures:
-    """Searches in all cases, exactly and through the graph, some at a time."""
+    """Searches in all cases, exactly and approximately, some at a time."""
     data = dataset(name)
     async with application(directory_of(BUILT, data)).open() as backend:
         searcher = Searcher(backend, data)
@@ -80,7 +80,7 @@ async def measure(name: str, seconds: float) -> Figures:
             number = first
             while time.monotonic() < deadline:
                 for case in cases(data):
-                    for way in (searcher.in_store, searcher.in_graph):
+                    for way in (searcher.in_store, searcher.approximately):
                         await way(number % len(data.queries), 10, case)
                         searches += 1
                         await asyncio.sleep(0)  # as between two requests: a small search may never suspend

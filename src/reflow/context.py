@@ -272,8 +272,8 @@ class ActionCtx(BaseCtx, Searching):
         approximate: bool = False,
         **equal: Any,
     ) -> list[Hit[Any]]:
-        """Like `ctx.db.nearest` in a query. `approximate` lets a large index answer from a graph: much faster, and a
-        few of the hits may not be the very best."""
+        """Like `ctx.db.nearest` in a query. With `approximate` a large index answers much faster, and a few of the
+        hits may not be the very best."""
         conditions = Conditions(filter=filter, min_length=min_length, equal=equal)
         return await self._action.nearest(index, vector, limit, conditions, approximate=approximate)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import mmap
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -325,6 +325,30 @@ class View:
             picked = np.flatnonzero(mask)
             return picked[columns.mask(filter, picked + rows.start)]
         return _and(mask, columns.mask(filter, rows))
+
+    def there(self, rows: NDArray[np.intp], *, dense: bool) -> NDArray[np.bool_]:
+        """Which of some rows, counted from the first of the view, are there."""
+        arrays, rows = self.arrays, rows + self.rows.start
+        mask = (arrays.died[rows] > self.ts) & (arrays.born[rows] <= self.ts)
+        if self.space is not None:
+            mask &= arrays.spaces[rows] == self.space
+        if dense and self.segment.bare:
+            mask &= ~np.isnan(arrays.bounds[0, rows])
+        return mask
+
+    def mask(self, filter: Filter) -> NDArray[np.bool_]:
+        """The rows with a dense vector that are there and pass the filter."""
+        wanted = self.wanted(filter, dense=True)
+        if wanted is not None and wanted.dtype == np.bool_:
+            return cast("NDArray[np.bool_]", wanted)
+        mask = np.zeros(len(self), dtype=np.bool_)
+        mask[slice(None) if wanted is None else wanted] = True
+        return mask
+
+    def some(self, rows: NDArray[np.intp]) -> Part:
+        """Some rows, counted from the first of the view, as the scan takes them."""
+        arrays, here = self.arrays, self.rows
+        return Part(arrays.vectors[here], arrays.codes[here], arrays.bounds[:, here], arrays.seqs[here], rows)
 
     def part(self, filter: Filter | None, sparse: Sparse | None, *, dense: bool) -> Part:
         """The rows as the scan takes them. Without `dense` those that share a dimension with the sparse query."""

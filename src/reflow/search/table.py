@@ -9,9 +9,9 @@ from typing import NamedTuple
 import numpy as np
 
 from reflow.limits import Limits
-from reflow.search import graph
+from reflow.search import cells
+from reflow.search.approximate import Approximation
 from reflow.search.fold import Fold, Target
-from reflow.search.graph import Graph
 from reflow.search.metric import Metric, Place, VectorChange
 from reflow.search.rows_file import FORMAT, Header, read
 from reflow.search.segment import FOREVER, Base, Segment, Tail, View, row_bytes
@@ -60,7 +60,7 @@ class VectorTable:
         self._fold: Fold | None = None
         self._owes_file = False
         """Whether a file is to be written that the next start can use, as soon as nothing else is."""
-        self._graphs: dict[int, Graph] = {}
+        self._approximations: dict[int, Approximation] = {}
         """By space."""
         self._counts: dict[int, int] = {}
         """By space, what is present."""
@@ -98,6 +98,7 @@ class VectorTable:
         self._loading = False
         unfiled = self._directory is not None and self.file is None
         self._owes_file = unfiled and self.bytes > self._limits.vector_file_bytes
+        self._open_cells()
         # Two at once would write one file: what was begun while loading comes first, `settle` then begins this one.
         if self._owes_file and self._fold is None:
             self._begin()
@@ -307,36 +308,60 @@ class VectorTable:
             self._older = [tail for tail in self._older if tail not in fold.segments]
         fold.release()
 
-    # Graphs
+    # Approximate search
 
-    def graph(self, space: int) -> Graph | None:
-        """The graph of a namespace, where it is large and the graph is ready; otherwise that is begun."""
+    def approximation(self, space: int) -> Approximation | None:
+        """What finds candidates in a namespace, where that is large and it is ready; otherwise that is begun."""
         base = self._base
-        if not graph.AVAILABLE or base is None or not self.dims:
+        if base is None or not self._is_large(base, space):
             return None
-        rows = base.rows_of(space, self.changed)
-        if rows.stop - rows.start < self._limits.graph_rows:
-            return None
-        found = self._graphs.get(space)
+        found = self._approximations.get(space)
         if found is None:
-            found = self._graphs[space] = Graph(self.dims, self.metric, space)
-        found.follow(base, None if self.file is None else self.file.name, self._directory)
+            found = self._approximations[space] = Approximation(self.metric, space, self._directory)
+        found.follow(base, self._base_name)
         return found if found.ready else None
 
+    @property
+    def _base_name(self) -> str | None:
+        return None if self.file is None else self.file.name
+
+    def _is_large(self, base: Base, space: int) -> bool:
+        if not cells.AVAILABLE or self.dims < cells.FEWEST_DIMS:
+            return False
+        rows = base.rows_of(space, self.changed)
+        return rows.stop - rows.start >= self._limits.approximate_rows
+
+    def _open_cells(self) -> None:
+        """Begins to read the cells that were saved, before anybody asks for them.
+
+        The package that reads them is imported here, where nobody is served yet.
+        """
+        base = self._base
+        if base is None:
+            return
+        large = [space for space in self._counts if self._is_large(base, space)]
+        if large:
+            cells.engine()
+        for space in large:
+            found = Approximation(self.metric, space, self._directory)
+            if self._base_name is not None and found.saved(self._base_name):
+                self._approximations[space] = found
+                found.follow(base, self._base_name)
+
     def stop(self) -> None:
-        """Makes no more graphs: the table was dropped."""
-        for found in self._graphs.values():
+        """Learns no more: the table was dropped."""
+        for found in self._approximations.values():
             found.stop()
 
-    def join_graphs(self) -> None:
-        """Waits for graphs that are being made."""
-        for found in self._graphs.values():
+    def join_cells(self) -> None:
+        """Waits for what is being learnt for approximate searches."""
+        for found in self._approximations.values():
             found.join()
 
-    def leave_graphs(self) -> None:
-        """Stops the making of graphs and saves them for the next start."""
-        for found in self._graphs.values():
-            found.leave(self._base, None if self.file is None else self.file.name, self._directory)
+    def leave_cells(self) -> None:
+        """Ends the learning, and saves what is known for the next start."""
+        for found in self._approximations.values():
+            found.leave(self._base, self._base_name)
 
     # Reading
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from reflow.errors import OutOfRetention
 from reflow.limits import Limits
-from reflow.search import graph
+from reflow.search import approximate
 from reflow.search.filters import Filter
 from reflow.search.metric import Metric, Place, Vector, VectorChange, VectorQuery
 from reflow.search.rows_file import SUFFIX, UNFINISHED, stem
@@ -27,7 +27,7 @@ from reflow.search.sparse import Sparse
 from reflow.search.table import VectorTable
 
 _ROWS = (SUFFIX, UNFINISHED)
-_GRAPHS = (graph.SUFFIX, graph.UNFINISHED)
+_CELLS = (approximate.SUFFIX, approximate.UNFINISHED)
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -152,9 +152,9 @@ class VectorStore:
         used = {*self._named.values(), *(table.file.name for table in tables if table.file is not None)}
         written = tuple(stem(table.place) + end for table in tables if table.folding for end in ("-", UNFINISHED))
         for path in self._directory.iterdir():
-            ours = path.name.endswith((*_ROWS, *_GRAPHS))
+            ours = path.name.endswith((*_ROWS, *_CELLS))
             base = path.name.partition(SUFFIX)[0] + SUFFIX
-            known = path.name in used or (base in used and path.name.endswith(_GRAPHS))
+            known = path.name in used or (base in used and path.name.endswith(_CELLS))
             if ours and not known and not path.name.startswith(written):
                 path.unlink(missing_ok=True)
 
@@ -223,7 +223,7 @@ class VectorStore:
         await self.join()
         for table in self.tables.values():
             table.adopt()
-            await asyncio.get_running_loop().run_in_executor(None, table.leave_graphs)
+            await asyncio.get_running_loop().run_in_executor(None, table.leave_cells)
 
     async def join(self) -> None:
         """Returns once nothing is made in threads."""
@@ -248,13 +248,14 @@ class VectorStore:
 
         With a dense vector the rows that have one are compared, and the product of the sparse vectors is added where
         the query has one; a sparse vector alone finds the rows that share a dimension with it. A large scan runs in a
-        thread, so that the event loop is never held for long. Exact, unless `approximate` allows for a graph.
+        thread, so that the event loop is never held for long. Exact, unless `approximate` is allowed and
+        the namespace is large.
         """
         self._check_kept(ts)
         table = self.tables[place]
         views = table.views(query.space, ts)
         if approximate and query.vector is not None and query.sparse is None:
-            found = table.graph(query.space)
+            found = table.approximation(query.space)
             if found is not None:
                 return await _in_thread(approximated, table.metric, views, query, found)
         if sum(map(len, views)) <= self._limits.scan_inline_rows:

@@ -31,7 +31,7 @@ class Indexes:
 
     @asynccontextmanager
     async def reading(self, name: str) -> AsyncGenerator[Readable, None]:
-        """An index as it is now. Nobody is told when it changes, so that the graph may answer. Raises Refused."""
+        """An index as it is now. Nobody is told when it changes, so an approximate answer will do. Raises Refused."""
         async with self._engine.reading() as tx:
             yield await self.tables.index(tx, name) or RecordIndex(tx, name, approximate=True)
 

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reflow.limits import Limits
+from reflow.search.approximate import Approximation
 from reflow.search.filters import equals
-from reflow.search.graph import Graph
 from reflow.search.metric import VectorChange, VectorQuery, score
 from reflow.search.vector import VectorStore
 from tests.support import arun
@@ -17,7 +17,7 @@ from tests.support import arun
 PLACE = (7, 1)
 DIMS = 24
 COUNT = 3000
-LIMITS = Limits(graph_rows=500, vector_tail_bytes=200_000, vector_file_bytes=1000)
+LIMITS = Limits(approximate_rows=500, vector_tail_bytes=200_000, vector_file_bytes=1000)
 
 
 def clustered(count: int, seed: int) -> NDArray[np.float32]:
@@ -51,14 +51,14 @@ async def filled(folder: Path | None) -> VectorStore:
     return store
 
 
-async def graph_of(store: VectorStore) -> Graph:
+async def learnt(store: VectorStore) -> Approximation:
     """The graph, once it knows everything."""
     table = store.tables[PLACE]
-    table.graph(0)
-    table.join_graphs()
-    found = table.graph(0)
+    table.approximation(0)
+    table.join_cells()
+    found = table.approximation(0)
     assert found is not None
-    table.join_graphs()
+    table.join_cells()
     return found
 
 
@@ -82,7 +82,7 @@ def test_a_graph_finds_nearly_everything_and_filters_are_kept() -> None:
     async def main() -> None:
         store = await filled(None)
         assert await recall(store, 1, VectorQuery(10, None)) == 1.0, "exact as long as there is no graph"
-        await graph_of(store)
+        await learnt(store)
         assert await recall(store, 1, VectorQuery(10, None)) > 0.95
         assert await recall(store, 1, VectorQuery(200, None)) > 0.95
         assert await recall(store, 1, VectorQuery(10, None, filter=equals({"half": 1}))) > 0.95
@@ -95,7 +95,7 @@ def test_a_graph_finds_nearly_everything_and_filters_are_kept() -> None:
 def test_what_the_graph_does_not_know_yet_is_found_and_what_is_gone_is_not() -> None:
     async def main() -> None:
         store = await filled(None)
-        await graph_of(store)
+        await learnt(store)
         vector = QUERIES[0]
         best = await store.search(PLACE, VectorQuery(20, vector), 1)
         store.apply(2, [VectorChange(PLACE, seq, None) for _, seq in best[:10]])
@@ -112,7 +112,7 @@ def test_what_the_graph_does_not_know_yet_is_found_and_what_is_gone_is_not() -> 
             await store.join()
         store.commit()
         assert await recall(store, 5000, VectorQuery(10, None)) > 0.95, "rows of a newer base"
-        graph = await graph_of(store)
+        graph = await learnt(store)
         assert graph.covered >= 4000, "it has followed the base"
         assert await recall(store, 5000, VectorQuery(10, None)) > 0.95
         await store.close()
@@ -123,19 +123,19 @@ def test_what_the_graph_does_not_know_yet_is_found_and_what_is_gone_is_not() -> 
 def test_a_graph_survives_a_restart(tmp_path: Path) -> None:
     async def main() -> None:
         store = await filled(tmp_path)
-        await graph_of(store)
+        await learnt(store)
         put(store, 2, 5000, QUERIES)
         store.apply(3, [VectorChange(PLACE, 7, QUERIES[3])])
         await store.close()
         names = {note.place: note.name for note in store.news() if note.name is not None}
         store.noted(store.news())
-        assert len(list(tmp_path.glob("*.graph"))) == 1
+        assert len(list(tmp_path.glob("*.cells"))) == 1
         store = VectorStore(LIMITS, tmp_path)
         store.create(PLACE, DIMS, "cosine")
         store.know(names)
         assert store.open_file(PLACE) == 3
         store.start(3)
-        graph = await graph_of(store)
+        graph = await learnt(store)
         assert graph.learnt < 100, "the others were in the file"
         assert await recall(store, 3, VectorQuery(10, None)) > 0.95
         await store.close()
