@@ -219,7 +219,7 @@ def test_what_is_no_fault(changed: dict[str, Any]) -> None:
 def test_the_clock_of_a_provider_may_be_a_little_wrong() -> None:
     now, tolerance = 1_000_000.0, rf.Limits().clock_tolerance_seconds
 
-    def is_taken(seconds: float, **claims: float) -> bool:
+    def is_taken(seconds: float, **claims: Any) -> bool:
         async def main() -> bool:
             verifier = TokenVerifier([ISSUER.provider], rf.Limits(), lambda: seconds)
             token = ISSUER.token("ann", **{"iat": now - 60, "exp": now + 60, **claims})
@@ -367,6 +367,12 @@ def test_spellings_of_an_issuer(left: str, right: str, same: bool) -> None:
 def test_a_provider_that_can_not_work_is_refused_where_it_is_written(define: Callable[[], object], said: str) -> None:
     with pytest.raises(DefinitionError, match=said):
         define()
+
+
+def test_written_keys_that_can_not_be_used_are_told_at_the_start() -> None:
+    for keys in ("{}", '{"keys":[]}', '{"keys":[{"kty":"oct","k":"AAAA"}]}'):
+        with pytest.raises(DefinitionError, match="jwks"):
+            TokenVerifier([rf.JWT("i", jwks=f"data:application/json,{keys}")], rf.Limits(), time.time)
 
 
 def test_a_provider_on_this_machine_needs_no_https() -> None:

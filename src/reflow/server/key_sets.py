@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec import Struct
 
-from reflow.auth import OIDC, Algorithm, Provider, data_of, is_safe_address, same_issuer
-from reflow.errors import AuthenticationError, MissingExtra, ProviderUnavailable
+from reflow.auth import JWT, OIDC, Algorithm, Provider, data_of, is_safe_address, same_issuer
+from reflow.errors import AuthenticationError, DefinitionError, MissingExtra, ProviderUnavailable
 from reflow.limits import Limits
 from reflow.server.fetching import fetched, in_thread
 
@@ -42,7 +42,7 @@ class _KeyList(Struct):
 
 
 class KeySet:
-    """The keys of one provider."""
+    """The keys of one provider. Raises DefinitionError where they are written down and can't be used, MissingExtra."""
 
     def __init__(self, provider: Provider, limits: Limits, seconds: Callable[[], float] = monotonic) -> None:
         self._provider = provider
@@ -54,6 +54,9 @@ class KeySet:
         self._asked = -math.inf
         self._failure = ""
         self._asking: asyncio.Task[None] | None = None
+        if not isinstance(provider, OIDC) and provider.jwks.startswith("data:"):
+            self.keys = _written(provider, limits)
+            self._fetched = math.inf  # they never change
 
     def still(self, keys: KeysByName) -> bool:
         """Whether what was found in `keys` would be found again."""
@@ -69,7 +72,7 @@ class KeySet:
                 if self._is_too_old():
                     raise ProviderUnavailable(self._failure)
         key = self._named(kid, algorithm)
-        if key is None:
+        if key is None and self._fetched < math.inf:
             await asyncio.shield(self._ask())  # the provider may have new keys
             key = self._named(kid, algorithm)
         if key is None:
@@ -134,7 +137,7 @@ class KeySet:
         """The key set as text. Raises ProviderUnavailable."""
         provider = self._provider
         if not isinstance(provider, OIDC):
-            return data_of(provider.jwks) if provider.jwks.startswith("data:") else self._got(provider.jwks)
+            return self._got(provider.jwks)
         address = provider.issuer.removesuffix("/") + "/.well-known/openid-configuration"
         raw = self._got(address)
         try:
@@ -151,6 +154,13 @@ class KeySet:
         return fetched(address, self._limits)
 
 
+def _written(provider: JWT, limits: Limits) -> KeysByName:
+    try:
+        return read_keys(data_of(provider.jwks), provider, limits)
+    except ProviderUnavailable as error:
+        raise DefinitionError(f"rf.JWT({provider.issuer!r}): jwks: {error}") from None
+
+
 def read_keys(raw: bytes, provider: Provider, limits: Limits) -> KeysByName:
     """The keys in a key set that this provider's tokens may be signed by; others are left out.
 
@@ -159,7 +169,7 @@ def read_keys(raw: bytes, provider: Provider, limits: Limits) -> KeysByName:
     try:
         listed = msgspec.json.decode(raw, type=_KeyList).keys
     except (msgspec.DecodeError, RecursionError) as error:
-        raise ProviderUnavailable(f"its answer is no JSON Web Key Set: {error}") from None
+        raise ProviderUnavailable(f"that is no JSON Web Key Set: {error}") from None
     keys: dict[tuple[str | None, Algorithm], PyJWK] = {}
     for described in listed[: limits.keys_per_provider]:
         algorithm = _algorithm_of(described)
@@ -170,7 +180,7 @@ def read_keys(raw: bytes, provider: Provider, limits: Limits) -> KeysByName:
         if key is not None:
             keys.setdefault((kid if isinstance(kid, str) else None, algorithm), key)
     if not keys:
-        raise ProviderUnavailable(f"its key set has no usable key for {' or '.join(provider.algorithms)}")
+        raise ProviderUnavailable(f"there is no usable key for {' or '.join(provider.algorithms)}")
     return keys
 
 
