@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 SCHEMES = ("s3", "gs", "az")
 
 _ATTEMPTS = 5
+_TOLD_LENGTH = 1000
+"""Characters of a store's own error that are told."""
 
 
 class ObjectBlobs:
@@ -90,12 +92,13 @@ class ObjectBlobs:
 
     async def open(self, key: str, start: int, stop: int) -> BlobReader:
         """See `Blobs`."""
-        reader = _ObjectReader(self, checked_key(key), start, stop)
+        reader = _ObjectReader(self, key, start, stop)
         await reader.fill()
         return reader
 
     async def part(self, key: str, start: int, stop: int) -> bytes:
         """Bytes of a blob, at most those of one part. Raises StorageError."""
+        checked_key(key)
         try:
             return bytes(
                 await self._obstore.get_range_async(self._store, key, start=start, end=min(stop, start + self._part))
@@ -107,8 +110,9 @@ class ObjectBlobs:
 
     async def delete(self, key: str) -> None:
         """See `Blobs`."""
+        checked_key(key)
         try:
-            await self._obstore.delete_async(self._store, checked_key(key))
+            await self._obstore.delete_async(self._store, key)
         except FileNotFoundError:
             return
         except self._errors as error:
@@ -118,7 +122,8 @@ class ObjectBlobs:
         """See `Blobs`."""
 
     def _unavailable(self, error: Exception) -> StorageUnavailable:
-        return StorageUnavailable(f"The files at {self._url} can't be read or written: {error}")
+        said = " ".join(str(error).partition("Debug source")[0].split())[:_TOLD_LENGTH]
+        return StorageUnavailable(f"The files at {self._url} can't be read or written: {said}")
 
 
 class _ObjectReader:
