@@ -19,6 +19,7 @@ from reflow.engine.engine import Engine, Entropy
 from reflow.errors import DefinitionError
 from reflow.functions import Function, Module
 from reflow.limits import DEFAULT, Limits
+from reflow.migrations import Migration
 from reflow.routes import H, Router
 from reflow.schema import Collection, ObjectMeta, Table, TableSpec, Tabular, spec_of
 from reflow.server.asgi import Doors, Opened
@@ -56,6 +57,9 @@ class App:
     environment's REFLOW_FILES_URL, else the folder `files` of the data directory). Their own addresses begin with the
     environment's REFLOW_URL, under which clients reach the app (default: the address where the server listens).
 
+    `origins` are those whose pages may use the server from a browser, such as "https://example.org" (default: all, but
+    for a server that listens on this machine's own address alone: see `reflow.server.origins`).
+
     An app is an ASGI application. Its engine runs between the server's start and stop; where it is mounted in another
     application, that one's lifespan must be the app's: `FastAPI(lifespan=app.lifespan)`.
     """
@@ -75,6 +79,7 @@ class App:
         routes: Iterable[Router] = (),
         auth: Iterable[Provider] = (),
         files: str | Path | None = None,
+        origins: Iterable[str] | None = None,
     ) -> None:
         self.modules = tuple(modules)
         self.limits = limits
@@ -101,6 +106,7 @@ class App:
             environment=self.environment,
             pinecone=settings_of(self.environment, local_embedder),
             routers=self.routers,
+            origins=origins,
         )
 
     @property
@@ -155,6 +161,21 @@ class App:
         """Runs the application in this process over a data directory, which no other process may use meanwhile."""
         async with self._opened(data, durability, progress) as opened:
             yield Backend(opened.engine)
+
+    @asynccontextmanager
+    async def open_raw(self, data: str | Path | None = None) -> AsyncGenerator[Backend, None]:
+        """Opens a data directory for migrations, whatever it holds: no schema is enforced, and nothing runs by itself.
+
+        No other process may use it meanwhile.
+        """
+        directory = self.data if data is None else Path(data)
+        with DirectoryLock(directory):
+            engine = self.engine(SqliteStorage(directory, durability=self.durability, limits=self.limits))
+            await engine.start_raw()
+            try:
+                yield Backend(engine)
+            finally:
+                await engine.close()
 
     @asynccontextmanager
     async def _opened(
@@ -218,7 +239,7 @@ def _known_to(functions: Iterable[Function[..., Any]]) -> Iterator[Any]:
     """What the Python modules of the functions know by some name."""
     seen: set[int] = set()
     for function in functions:
-        names = function.handler.__globals__
+        names = (function.step if isinstance(function, Migration) else function.handler).__globals__
         if id(names) in seen:
             continue
         seen.add(id(names))

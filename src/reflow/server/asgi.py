@@ -4,7 +4,7 @@ endpoints, pages, the command line's door."""
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ from reflow.server.auth import AppVerifier, home_of
 from reflow.server.fast_socket import EXTENSION, FastSocket
 from reflow.server.http_api import HttpApi, Receive, Scope, Send
 from reflow.server.http_errors import HttpError
+from reflow.server.origins import Origins
 from reflow.server.pages import Pages
 from reflow.server.pinecone.app import PineconeApi, PineconeSettings, is_path, refuse_unless_set_up
 from reflow.server.routes import Routes, RouteTable
@@ -55,6 +56,7 @@ class _Running:
         verifier: AppVerifier,
         pinecone: PineconeSettings | None,
         table: RouteTable,
+        origins: Origins,
         *,
         with_logs: bool,
     ) -> None:
@@ -62,7 +64,7 @@ class _Running:
         self.routes = Routes(opened.engine, verifier, table)
         self.verifier = verifier
         self.sync = SyncDoor(opened.engine, verifier, with_logs=with_logs)
-        self.api = HttpApi(opened.engine, verifier, with_logs=with_logs)
+        self.api = HttpApi(opened.engine, verifier, origins, with_logs=with_logs)
         self.pinecone = None if pinecone is None else PineconeApi(opened.engine, pinecone)
 
     async def close(self) -> None:
@@ -84,6 +86,7 @@ class Doors:
         environment: Mapping[str, str] | None = None,
         pinecone: PineconeSettings | None = None,
         routers: Sequence[Router] = (),
+        origins: Iterable[str] | None = None,
     ) -> None:
         self._opens = opens
         self._routers = routers
@@ -92,6 +95,8 @@ class Doors:
         self._environment = environment or {}
         self.pinecone = pinecone
         """How the Pinecone API is offered; None: not at all. Read when the doors open."""
+        self.origins = Origins(origins)
+        """Whose pages may ask."""
         self._running: _Running | None = None
         self._token: str | None = None
 
@@ -105,7 +110,8 @@ class Doors:
         table = self._table()
         async with self._opens(data, durability) as opened:
             verifier = self._verifier_of(opened)
-            running = self._running = _Running(opened, verifier, self.pinecone, table, with_logs=with_logs)
+            running = _Running(opened, verifier, self.pinecone, table, self.origins, with_logs=with_logs)
+            self._running = running
             running.sync.start()
             try:
                 async with running.routes.lifespans():
@@ -189,6 +195,11 @@ class Doors:
         if running is None or sync is None:
             # Before it is accepted a websocket can only be refused: clients try again.
             await send({"type": "websocket.close", "code": 1013, "reason": "not served here, or not started yet"})
+            return
+        try:
+            self.origins.check(dict(scope["headers"]))
+        except HttpError as error:
+            await send({"type": "websocket.close", "code": 1008, "reason": error.short})
             return
         extensions: dict[str, Any] = scope.get("extensions") or {}
         fast: FastSocket | None = extensions.get(EXTENSION)

@@ -22,6 +22,7 @@ from reflow.server import frames, local, messages
 from reflow.server.auth import Caller, Verifier, caller_of
 from reflow.server.files import FileDoor
 from reflow.server.http_errors import Headers, HttpError, bad_request, http_error
+from reflow.server.origins import Origins
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -95,8 +96,9 @@ async def answer(send: Send, status: int, headers: Headers, body: bytes) -> None
 class HttpApi:
     """The function API over one engine."""
 
-    def __init__(self, engine: Engine, verifier: Verifier, *, with_logs: bool = False) -> None:
+    def __init__(self, engine: Engine, verifier: Verifier, origins: Origins, *, with_logs: bool = False) -> None:
         self._engine = engine
+        self._origins = origins
         self._verifier = verifier
         self._with_logs = with_logs
         self._acting = 0
@@ -105,8 +107,10 @@ class HttpApi:
     async def __call__(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers a request for `path`, which starts with /api/ or is /version."""
         headers = dict(cast(Headers, scope["headers"]))
-        cors = _cors(headers)
+        cors: Headers = []
         try:
+            self._origins.check(headers)
+            cors = _cors(headers)
             if scope["method"] == "OPTIONS":
                 await answer(send, 204, [*cors, *_preflight(headers)], b"")
                 return
@@ -115,17 +119,14 @@ class HttpApi:
                 return
             content_type, body = await self._respond(path, scope, headers, receive)
         except ReflowError as error:
-            await self.refuse(scope, send, error)
+            await _refuse(send, error, cors)
             return
         await answer(send, 200, [content_type, *cors], body)
 
     @staticmethod
     async def refuse(scope: Scope, send: Send, error: ReflowError) -> None:
         """Answers with an infrastructure error."""
-        failed = http_error(error)
-        body = _json({"code": failed.short, "message": str(failed)})
-        cors = _cors(dict(cast(Headers, scope["headers"])))
-        await answer(send, failed.status, [_JSON_TYPE, *cors, *failed.headers], body)
+        await _refuse(send, error, _cors(dict(cast(Headers, scope["headers"]))))
 
     async def local(self, token: str | None, home: str, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers the command line: any function, internal ones included. No page of another site may ask this."""
@@ -216,6 +217,12 @@ class HttpApi:
         if failure.data is not None:
             data = b',"errorData":' + (values.to_plain(failure.data) if plain else failure.data)
         return b'{"status":"error","errorMessage":%b%b%b}' % (_json(failure.message), data, lines)
+
+
+async def _refuse(send: Send, error: ReflowError, cors: Headers) -> None:
+    failed = http_error(error)
+    body = _json({"code": failed.short, "message": str(failed)})
+    await answer(send, failed.status, [_JSON_TYPE, *cors, *failed.headers], body)
 
 
 def _cors(headers: dict[bytes, bytes]) -> Headers:

@@ -68,6 +68,7 @@ async def serving(
     `App.open` raises.
     """
     listener = _bound(host, port)
+    app.doors.origins.listen_at(host)
     try:
         async with app.doors.running(data, durability, with_logs=with_logs) as opened:
             url = _url(host, listener.getsockname()[1])
