@@ -73,8 +73,7 @@ class KeySet:
                     raise ProviderUnavailable(self._failure)
         key = self._named(kid, algorithm)
         if key is None and self._fetched < math.inf:
-            await asyncio.shield(self._ask())  # the provider may have new keys
-            key = self._named(kid, algorithm)
+            key = await self._newly_named(kid, algorithm)
         if key is None:
             if self._failure:
                 raise ProviderUnavailable(self._failure)
@@ -98,6 +97,14 @@ class KeySet:
         # A token need not name its key where there is no choice.
         fitting = [key for (_, used_for), key in self.keys.items() if used_for == algorithm]
         return fitting[0] if len(fitting) == 1 else None
+
+    async def _newly_named(self, kid: str | None, algorithm: Algorithm) -> PyJWK | None:
+        """The key among those that the provider has by now."""
+        came = self._seconds()
+        await asyncio.shield(self._ask())
+        if self._asked < came and not self._failure and self._named(kid, algorithm) is None:
+            await asyncio.shield(self._ask())  # the question was older than the token, and the key may be younger
+        return self._named(kid, algorithm)
 
     def _ask(self) -> asyncio.Task[None]:
         """The question for the keys that is under way, else a new one."""
