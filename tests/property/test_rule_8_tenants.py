@@ -19,7 +19,6 @@ from typing import Any, NamedTuple
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from msgspec.structs import asdict
 
 from reflow.context import Identity
 from reflow.storage.base import Storage
@@ -220,13 +219,8 @@ class Trial:
         assert sorted(map(_stored, together)) == sorted(map(_stored, apart))
 
 
-def _stored(document: Any) -> str:
-    fields = (
-        document
-        if isinstance(document, dict)
-        else {name: getattr(document, name) for name in document.__struct_fields__}
-    )
-    return json.dumps({key: fields[key] for key in sorted(fields) if key[0] != "_"})
+def _stored(document: Mapping[str, Any]) -> str:
+    return json.dumps({key: document[key] for key in sorted(document) if key[0] != "_"})
 
 
 def _compared(steps: Sequence[Mapping[str, Any]], result: list[Any]) -> list[Any]:
