@@ -159,6 +159,19 @@ def test_a_running_server_follows_at_once(folder: Path, here: Here, monkeypatch:
     assert here("env", "get", "API_KEY", "--show").out == f"{SECRET}\n"
 
 
+def test_dev_waits_until_what_is_missing_is_set(folder: Path, here: Here) -> None:
+    with running("dev", "app.py", "--port", "0") as server:
+        server.until("API_KEY is not set")
+        server.until("waiting until that is done")
+        assert here("env", "set", "OTHER", "x").status == 0
+        server.until("API_KEY is not set")
+        server.until("waiting until that is done")
+        assert here("env", "set", "API_KEY", SECRET).status == 0
+        url = server.until(r"http://[\d.:]+")[0]
+        value = httpx.post(f"{url}/api/query", json={"path": "shop:key"}).json()["value"]
+        assert value.startswith(SECRET)
+
+
 def _the_door_is_for_who_holds_the_token(url: str) -> None:
     info = lock.read(".reflow")
     assert info is not None

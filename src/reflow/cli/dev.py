@@ -20,8 +20,10 @@ from reflow.cli.loading import load_app, source_folder
 from reflow.cli.output import Interrupted, UsageError, complain, note, show_logs
 from reflow.cli.process import run
 from reflow.cli.serve import DEFAULT_PORT, Data, Host, Port, Target, announce, until_stopped
+from reflow.engine.commit import first_of
 from reflow.errors import DefinitionError, SchemaError, SettingsError
 from reflow.server import serve as server
+from reflow.storage.sqlite_file import FILE_NAME
 
 HELP = """Serve an app and reload it when its code changes.
 
@@ -111,14 +113,22 @@ def child(app: Target, host: Host, port: Port, data: Data = None) -> None:
         loaded = load_app(app)
 
         async def main() -> None:
-            async with server.serving(loaded, host, port, data=data, with_logs=True) as running:
-                announce("dev", running.url, app, loaded, data)
-                await _until_orphaned()
+            while True:
+                try:
+                    async with server.serving(loaded, host, port, data=data, with_logs=True) as running:
+                        announce("dev", running.url, app, loaded, data)
+                        await _until_orphaned()
+                    return
+                except SettingsError as error:
+                    complain(error)
+                    note("waiting until that is done")
+                if not await _until_written(loaded.data if data is None else data):
+                    return
 
         run(main())
-    except (DefinitionError, SchemaError, SettingsError, UsageError) as error:
+    except (DefinitionError, SchemaError, UsageError) as error:
         complain(error)
-        note("start again then" if isinstance(error, SettingsError) else "waiting for a change")
+        note("waiting for a change")
         raise typer.Exit(_BROKEN) from None
 
 
@@ -127,14 +137,34 @@ async def _until_orphaned() -> None:
     loop = asyncio.get_running_loop()
     ended = asyncio.Event()
     loop.add_reader(0, ended.set)
-    done, rest = await asyncio.wait(
-        [asyncio.ensure_future(ended.wait()), asyncio.ensure_future(until_stopped())],
-        return_when=asyncio.FIRST_COMPLETED,
-    )
-    loop.remove_reader(0)
-    for task in rest:
-        task.cancel()
-    assert done
+    try:
+        await first_of(ended.wait(), until_stopped())
+    finally:
+        loop.remove_reader(0)
+
+
+async def _until_written(directory: Path) -> bool:
+    """Returns True once another process has written to the database, such as `reflow env`; False when orphaned."""
+    orphaned = asyncio.ensure_future(_until_orphaned())
+    before = _stamps(directory)
+    while not orphaned.done() and _stamps(directory) == before:
+        await asyncio.wait([orphaned], timeout=_POLL_MS / 1000)
+    if orphaned.done():
+        return False
+    orphaned.cancel()
+    await asyncio.gather(orphaned, return_exceptions=True)
+    return True
+
+
+def _stamps(directory: Path) -> list[int]:
+    """When the files of a database were written."""
+    found: list[int] = []
+    for name in (FILE_NAME, f"{FILE_NAME}-wal"):
+        try:
+            found.append((directory / name).stat().st_mtime_ns)
+        except FileNotFoundError:
+            found.append(0)
+    return found
 
 
 def _free(host: str) -> int:
