@@ -18,6 +18,7 @@ from reflow.functions import Function, Module, Retry
 from reflow.generations import Embedding, Generation, Generations, Model
 from reflow.hits import Explanation, Hit, HybridHit, LeftOut, Leg
 from reflow.limits import Limits
+from reflow.migrations import Migration, MigrationCtx, MigrationStatus
 from reflow.owners import Owner, namespace_of, owner
 from reflow.pages import Page, PaginationOptions
 from reflow.routes import Router, request_ctx
@@ -62,6 +63,9 @@ __all__ = [
     "Leg",
     "Limits",
     "Match",
+    "Migration",
+    "MigrationCtx",
+    "MigrationStatus",
     "Model",
     "Module",
     "MutationCtx",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from random import Random
-from typing import Any, Literal, ParamSpec, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Protocol, TypeVar
 
 from reflow.auth import Identity
 from reflow.database import DatabaseReader, DatabaseWriter
@@ -18,6 +18,9 @@ from reflow.schema import Id, VectorIndex
 from reflow.searching import Searching, SearchRun
 from reflow.settings import S, read_settings
 from reflow.vectors import Store, StoreReader
+
+if TYPE_CHECKING:
+    from reflow.migrations import Migration, MigrationStatus
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -49,6 +52,7 @@ class ActionRun(FunctionRun, SearchRun, Protocol):
     """A run outside of transactions: its searches read a snapshot of their own."""
 
     def file_store(self) -> FilesOutside: ...
+    async def migrate(self, migration: Migration, again: bool, seconds: float | None) -> MigrationStatus: ...
     async def nearest(
         self,
         index: VectorIndex,

@@ -153,6 +153,20 @@ class SchemaError(ReflowError):
     code = "SchemaError"
 
 
+class Misfit(SchemaError):
+    """The first stored document that does not fit the schema."""
+
+    def __init__(self, message: str, table: str) -> None:
+        super().__init__(message)
+        self.table = table
+
+
+class MigrationError(ReflowError):
+    """A migration can't go on; the message names the document."""
+
+    code = "MigrationError"
+
+
 class NoVectorIndex(ReflowError):
     """The vectors of an index can't be used as asked: other dimensions, no such index."""
 

@@ -20,13 +20,15 @@ import msgspec
 from reflow import values
 from reflow.errors import DefinitionError, InvalidArguments, InvalidReturn, InvalidValue
 from reflow.owners import Owners
-from reflow.schema import renamer
+from reflow.schema import Tabular, renamer, spec_of
 
 if TYPE_CHECKING:
     from reflow.context import ActionCtx, MutationCtx, QueryCtx
+    from reflow.migrations import Migration, Step
 
 P = ParamSpec("P")
 R = TypeVar("R")
+F = TypeVar("F", bound="Function[..., Any]")
 
 Kind = Literal["query", "mutation", "action"]
 
@@ -283,29 +285,54 @@ class Module:
         """Registers an action that clients can't see. With `owners="all"` its searches see the rows of all owners."""
         return self._register(ActionFunction, handler, internal=True, retry=retry, owners=owners)
 
+    def migration(self, table: Tabular, /) -> Callable[[Step], Migration]:
+        """Registers `async def change(ctx, document)`, which `reflow migrate` gives each stored document of a table.
+
+        It gets the document as it is stored, a dict under stored names, and returns the fields that change
+        (`rf.UNSET` removes one), the changed document itself, or None where nothing is to change. Like a mutation it
+        may await only `ctx`. The migrations of a table run in the order in which they are registered.
+        """
+        from reflow.migrations import Migration
+
+        def register(step: Step) -> Migration:
+            _check_signature(step, exactly=2)
+            made = partial(Migration, table=spec_of(table))
+            return self._added(step, lambda path: made(step, path=path, rename=self.rename), pure=True)
+
+        return register
+
     def _register(
         self, kind: Callable[..., Function[..., Any]], handler: Any, internal: bool = False, **options: Any
     ) -> Any:
         if handler is None:
             return partial(self._register, kind, internal=internal, **options)
         _check_signature(handler)
-        name = self._renamer(handler.__name__)
+        return self._added(
+            handler,
+            lambda path: kind(handler, path=path, internal=internal, rename=self.rename, **options),
+            pure=kind is not ActionFunction,
+        )
+
+    def _added(self, written: Any, make: Callable[[str], F], *, pure: bool) -> F:
+        """Enters a function under the name of the coroutine function that was written for it."""
+        name = self._renamer(written.__name__)
         if name in self.functions:
-            raise DefinitionError(f"{self.name}:{name} is defined twice; Python names {handler.__name__!r} collide")
+            raise DefinitionError(f"{self.name}:{name} is defined twice; Python names {written.__name__!r} collide")
         path = f"{self.name}:{name}"
-        if kind is not ActionFunction:
-            _warn_of_impure_names(handler, path)
-        function: Function[..., Any] = kind(handler, path=path, internal=internal, rename=self.rename, **options)
-        self.functions[name] = function
+        if pure:
+            _warn_of_impure_names(written, path)
+        function = self.functions[name] = make(path)
         return function
 
 
-def _check_signature(handler: Any) -> None:
+def _check_signature(handler: Any, exactly: int | None = None) -> None:
     if not inspect.iscoroutinefunction(handler):
         raise DefinitionError(f"{handler!r} must be an `async def`")
     parameters = list(inspect.signature(handler).parameters.values())
     if not parameters:
         raise DefinitionError(f"{handler.__qualname__} must take ctx as its first parameter")
+    if exactly is not None and len(parameters) != exactly:
+        raise DefinitionError(f"{handler.__qualname__} must take {exactly} parameters: ctx and the document")
     for parameter in parameters[1:]:
         if parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL, parameter.POSITIONAL_ONLY):
             raise DefinitionError(
@@ -326,7 +353,7 @@ def _warn_of_impure_names(handler: Any, path: str) -> None:
         owner = value.__name__ if isinstance(value, ModuleType) else getattr(value, "__module__", None)
         impure = owner in _IMPURE_MODULES and not _is_harmless(value, attributes)
         if impure or (owner == "os" and attributes & {"environ", "getenv", "urandom"}):
-            warnings.warn(f"{path} names {name!r}: {_IMPURE_ADVICE}", PurityWarning, stacklevel=4)
+            warnings.warn(f"{path} names {name!r}: {_IMPURE_ADVICE}", PurityWarning, stacklevel=5)
 
 
 def _is_harmless(value: Any, attributes: set[str]) -> bool:

@@ -5,19 +5,19 @@ from __future__ import annotations
 import hashlib
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import msgspec
 
 from reflow import values
 from reflow.engine.documents import FIRST_GENERATION, IndexCodec, TableCodec, parse_for, target_name
 from reflow.engine.record_tables import INDEXES, RecordVectorsCodec, codec_type
-from reflow.engine.vector_files import Loader, shape_of
-from reflow.errors import DefinitionError, InvalidId, InvalidValue, NoVectorIndex, SchemaError
+from reflow.engine.vector_files import Loader, forget_file, named_files, shape_of
+from reflow.errors import DefinitionError, InvalidId, InvalidValue, Misfit, NoVectorIndex, SchemaError
 from reflow.generations import Generation
 from reflow.ids import is_id, parse_id
 from reflow.limits import Limits
-from reflow.schema import Index, TableSpec, VectorIndex, spec_of
+from reflow.schema import Index, Table, TableSpec, VectorIndex, spec_of
 from reflow.search.metric import Metric, Place
 from reflow.search.vector import VectorStore
 from reflow.storage.base import TOP, IndexWrite, Snapshot, Storage, TextWrite
@@ -26,6 +26,8 @@ META_KEY = "catalog"
 FIRST_TABLE = 10_001
 FIRST_INDEX = 1_000_001
 _LAST_SEQUENCE = (1 << 63) - 1
+_UNSETTLED = "unsettled"
+"""The shape of a table whose documents were changed while no schema was enforced."""
 
 Progress = Callable[[str, int], None]
 """Told a table's name and how many of its documents were looked at."""
@@ -65,6 +67,8 @@ class Change:
     drop: list[tuple[int, str]]
     resized: list[tuple[str, int, int]]
     """Vector indexes whose dims changed: name, former number, former dims."""
+    unsettled: bool
+    """Whether documents were changed while no schema was enforced."""
 
 
 class Catalog:
@@ -86,6 +90,8 @@ class Catalog:
         """Numbers of the vector indexes whose generations have rows, or may have."""
         self.stored_indexes: frozenset[int] = frozenset()
         """Numbers of all indexes that the storage has, also of tables that this app does not use."""
+        self.created: frozenset[str] = frozenset()
+        """The tables that the last deploy has made."""
 
     # Look-ups
 
@@ -133,20 +139,25 @@ class Catalog:
 
     # Deploying
 
-    async def deploy(self, storage: Storage, progress: Progress | None = None) -> bool:
+    async def deploy(self, storage: Storage, progress: Progress | None = None, *, raw: bool = False) -> bool:
         """Makes the storage fit this schema, in its open group; returns whether anything was written.
 
         Documents are looked at only where a table's shape changed. Raises SchemaError, naming the first document that
-        does not fit; the caller then rolls back.
+        does not fit; the caller then rolls back. `raw`: an application's tables stay as they are stored, and are known
+        as collections without indexes.
         """
         meta = await storage.read_meta()
         stored = msgspec.json.decode(meta[META_KEY], type=Stored) if META_KEY in meta else Stored()
-        generations = await _stored_generations(storage, stored, self._limits)
-        changes = [self._plan(spec, stored, generations) for spec in self.specs.values()]
+        generations = await stored_rows(storage, Generation, self._limits, stored)
+        specs = [spec for spec in self.specs.values() if not raw or spec.name[0] == "_"]
+        changes = [self._plan(spec, stored, generations) for spec in specs]
+        self.created = frozenset(change.codec.name for change in changes if change.create)
         self.stored_indexes = frozenset(i.number for table in stored.tables.values() for i in table.indexes.values())
         for change in changes:
             self.tables[change.codec.name] = change.codec
             self.numbers[change.codec.number] = change.codec
+        if raw:
+            self._know_raw(stored)
         self._names = {table.number: name for name, table in stored.tables.items()}
         encoded = msgspec.json.encode(stored, order="sorted")
         if encoded == meta.get(META_KEY):
@@ -157,6 +168,33 @@ class Catalog:
         await storage.write_meta(META_KEY, encoded)
         return True
 
+    def _know_raw(self, stored: Stored) -> None:
+        for name, table in stored.tables.items():
+            if name[0] != "_":
+                spec = TableSpec(name, None, {}, frozenset(), {})
+                self.tables[name] = self.numbers[table.number] = TableCodec(spec, table.number, {}, self._limits)
+
+    def defined(self, spec: TableSpec, number: int) -> TableCodec:
+        """A table as the application defines it, to check documents with while they are known as dicts."""
+        return TableCodec(spec, number, {index.name: 0 for index in spec.all_indexes}, self._limits)
+
+    async def unsettle(self, storage: Storage, spec: TableSpec) -> None:
+        """Notes, in the storage's open group, that documents of a table are changed while no schema is enforced.
+
+        So whatever is deployed next looks at all of them, and at nothing that was made of them before.
+        """
+        meta = await storage.read_meta()
+        stored = msgspec.json.decode(meta[META_KEY], type=Stored)
+        table = stored.tables.get(spec.name)
+        if table is None or table.shape == _UNSETTLED:
+            return
+        table.shape = _UNSETTLED
+        await storage.write_meta(META_KEY, msgspec.json.encode(stored, order="sorted"))
+        numbers = {index.number for index in table.indexes.values()}
+        for index, generation in named_files(meta):
+            if index in numbers:
+                await forget_file(storage, (index, generation))
+
     def _plan(self, spec: TableSpec, stored: Stored, generations: Sequence[Generation]) -> Change:
         shape = fingerprint(spec)
         table = stored.tables.get(spec.name)
@@ -165,7 +203,7 @@ class Catalog:
             table = StoredTable(stored.next_table, shape, {})
             stored.tables[spec.name] = table
             stored.next_table += 1
-        reshaped = table.shape != shape
+        reshaped, unsettled = table.shape != shape, table.shape == _UNSETTLED
         table.shape = shape
         drop: list[tuple[int, str]] = []
         resized: list[tuple[str, int, int]] = []
@@ -189,7 +227,7 @@ class Catalog:
         numbers = {name: i.number for name, i in table.indexes.items()}
         codec = codec_type(spec)(spec, table.number, numbers, self._limits)
         build = [codec.by_name[name] for name in fresh]
-        return Change(codec, reshaped and not create, create, build, drop, resized)
+        return Change(codec, reshaped and not create, create, build, drop, resized, unsettled)
 
     async def _carry_out(self, change: Change, storage: Storage, progress: Progress | None) -> None:
         codec = change.codec
@@ -211,7 +249,11 @@ class Catalog:
             seen += len(page)
             if progress is not None:
                 progress(codec.name, seen)
+        ts = head.ts
         await head.close()
+        if change.unsettled:  # what documents were before does not fit
+            while await storage.prune(undo_before=ts, requests_before=0):
+                continue
 
     async def _check_dims(self, change: Change, generations: Sequence[Generation], head: Snapshot) -> None:
         """Vectors of other dimensions are worth too much to be dropped by the way."""
@@ -230,10 +272,10 @@ class Catalog:
             return codec.verify(value)
         except InvalidValue as error:
             found = msgspec.json.decode(value).get("_id")
-            raise SchemaError(
+            raise Misfit(
                 f"the schema does not fit what is stored: document {found} of table {codec.name!r}: {error}. "
-                "Nothing was changed. Give new fields a default (or rf.missing()), keep removed ones as optional, "
-                "or change the documents with the former version of the app first"
+                "Nothing was changed.",
+                codec.name,
             ) from None
 
     def shape(self, codec: TableCodec, index: IndexCodec) -> str:
@@ -269,15 +311,20 @@ class Catalog:
         return [codec.decode(raw) async for page in rows for _, raw in page]
 
 
-async def _stored_generations(storage: Storage, stored: Stored, limits: Limits) -> list[Generation]:
-    """The generations that the storage has rows of, before any table is known."""
-    spec = spec_of(Generation)
-    table = stored.tables.get(spec.name)
-    if table is None:
+R = TypeVar("R", bound=Table)
+
+
+async def stored_rows(storage: Storage, table: type[R], limits: Limits, stored: Stored | None = None) -> list[R]:
+    """The rows of a system table, before any table is known."""
+    if stored is None:
+        meta = await storage.read_meta()
+        stored = msgspec.json.decode(meta[META_KEY], type=Stored) if META_KEY in meta else Stored()
+    known = stored.tables.get(spec_of(table).name)
+    if known is None:
         return []
-    decode = values.decoder_for(Generation, trusted=True)
+    decode = values.decoder_for(table, trusted=True)
     head = await storage.head()
-    rows = [decode(raw) async for page in pages(head, table.number, limits.scan_page) for _, raw in page]
+    rows = [decode(raw) async for page in pages(head, known.number, limits.scan_page) for _, raw in page]
     await head.close()
     return rows
 

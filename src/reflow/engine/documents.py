@@ -239,7 +239,7 @@ class TableCodec:
         document = self._decode_stored(raw)
         for name, value in changes.items():
             if self.spec.document is None:
-                _patch_dict(self.name, document, name, value)
+                patch_dict(self.name, document, name, value)
             elif name not in self.spec.fields:
                 raise InvalidValue(f"table {self.name!r} has no field {name!r}; it has {sorted(self.spec.fields)}")
             elif value is not UNSET:
@@ -256,6 +256,15 @@ class TableCodec:
         if self.spec.document is None:
             return self.new(document, old[ID_FIELD], old[CREATED_FIELD], check)
         return self.new(document, old._id, old._creationTime, check)
+
+    def rewritten(self, fields: Mapping[str, Any], check: IdCheck) -> tuple[bytes, Any]:
+        """Bytes and a checked copy of a document given by its stored names. Raises InvalidValue."""
+        raw = values.encode(fields)
+        try:
+            document = self._decode(raw)
+        except InvalidValue as error:
+            raise type(error)(f"a document of table {self.name!r} does not fit: {error}") from None
+        return self._checked(document, check)
 
     def _checked(self, document: Any, check: IdCheck) -> tuple[bytes, Any]:
         try:
@@ -299,7 +308,8 @@ def _is_owner(value: object) -> bool:
     return isinstance(value, str) and value != ""
 
 
-def _patch_dict(table: str, document: dict[str, Any], name: str, value: Any) -> None:
+def patch_dict(table: str, document: dict[str, Any], name: str, value: Any) -> None:
+    """Sets a field of a plain document; UNSET removes it. Raises InvalidValue for reflow's own."""
     if name[:1] == "_":
         raise InvalidValue(f"{table}.{name} is set by reflow and can't be patched")
     if value is UNSET:

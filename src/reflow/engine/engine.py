@@ -21,6 +21,7 @@ from reflow.engine.environment import VARIABLES, Variables
 from reflow.engine.guard import Watchdog, install_audit_hook
 from reflow.engine.history import HistorySnapshot
 from reflow.engine.live import Hub
+from reflow.engine.migrations import Migrations
 from reflow.engine.mutations import Call, Mutations, Outcome
 from reflow.engine.reads import ReadSet
 from reflow.engine.record_purge import purge_some
@@ -31,11 +32,20 @@ from reflow.engine.scheduler import Scheduler
 from reflow.engine.transaction import Effects, EngineTransaction
 from reflow.engine.vector_files import named_files, note_files
 from reflow.engine.write_log import Commit, Touched
-from reflow.errors import FunctionNotFound, InvalidArguments, InvalidValue, OutOfRetention, ReflowError, StorageError
+from reflow.errors import (
+    FunctionNotFound,
+    InvalidArguments,
+    InvalidValue,
+    Misfit,
+    OutOfRetention,
+    ReflowError,
+    StorageError,
+)
 from reflow.functions import Function
 from reflow.generations import Generation
 from reflow.ids import encode_id
 from reflow.limits import DEFAULT, Limits
+from reflow.migrations import MigrationStatus
 from reflow.schema import TableSpec, spec_of
 from reflow.search.vector import VectorStore
 from reflow.settings import Settings
@@ -81,14 +91,20 @@ class Engine:
         origin: str = "",
     ) -> None:
         """`blobs` hold the bytes of files (default: memory), `origin` is what the addresses of files begin with."""
-        self.functions = {function.path: function for function in [*functions, cron_functions.LIST]}
+        given = list(functions)
+        self.migrations = Migrations(self, given)
+        own_functions = [cron_functions.LIST, *self.migrations.functions()]
+        self.functions = {function.path: function for function in [*given, *own_functions]}
+        self.raw = False
+        """Whether the tables of the app are known as plain dicts, whatever their schema, and nothing runs by itself."""
         self.storage = storage
         self.clock = clock
         self.entropy = entropy
         self.environment = environment
         self.limits = limits
         self.log_errors = log_errors
-        own = (spec_of(Scheduled), spec_of(Cron), spec_of(Generation), VARIABLES, *record_tables.TABLES, *files.TABLES)
+        rows = (Scheduled, Cron, MigrationStatus, Generation)
+        own = (*map(spec_of, rows), VARIABLES, *record_tables.TABLES, *files.TABLES)
         self.catalog = Catalog([*tables, *own], limits)
         self.vectors = VectorStore(limits, storage.files)
         self.names = record_tables.NameCache(limits.names_remembered)
@@ -140,6 +156,7 @@ class Engine:
         self.hub.start()
         try:
             await self.transact(generations.forget_removed)
+            await self.transact(self.migrations.declare)
             await self.stores.declare()
             await self.scheduler.start()
             self.files.start()
@@ -147,9 +164,33 @@ class Engine:
             await self.close()
             raise
 
+    async def start_raw(self) -> None:
+        """Opens the storage for migrations, and for a look at reflow's own tables: no schema is enforced, no vectors
+        are loaded, nothing is run that is due. Raises StorageError."""
+        self.raw = True
+        ts = await self.storage.open()
+        try:
+            await self._deploy(None)
+        except BaseException:
+            await self.storage.close()
+            raise
+        self._last_us = ts // 1000
+        install_audit_hook()
+        self.watchdog.start()
+        self.committer.start(ts)
+        self.hub.start()
+        try:
+            await self.transact(self.migrations.declare)
+        except BaseException:
+            await self.close()
+            raise
+
     async def _deploy(self, progress: Progress | None) -> None:
         try:
-            changed = await self.catalog.deploy(self.storage, progress)
+            changed = await self.catalog.deploy(self.storage, progress, raw=self.raw)
+        except Misfit as misfit:
+            await self.storage.rollback()
+            raise await self.migrations.explained(misfit) from None
         except BaseException:
             await self.storage.rollback()
             raise
@@ -412,14 +453,14 @@ class Engine:
 
     async def _prune_some(self, before: int, answers: int) -> bool:
         """Removes what one group may; True where more is left. Raises StorageError."""
-        return await self._in_group(lambda: self.storage.prune(undo_before=before, requests_before=answers))
+        return await self.in_group(lambda: self.storage.prune(undo_before=before, requests_before=answers))
 
     async def _note_files(self) -> None:
         """Tells the storage which files of vectors were written. Raises StorageError."""
         if self.vectors.news():
-            self.vectors.noted(await self._in_group(lambda: note_files(self.storage, self.vectors)))
+            self.vectors.noted(await self.in_group(lambda: note_files(self.storage, self.vectors)))
 
-    async def _in_group(self, work: Callable[[], Awaitable[T]]) -> T:
+    async def in_group(self, work: Callable[[], Awaitable[T]]) -> T:
         """Does something to the storage in a turn; returns once it is durable. Raises StorageError."""
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
 

@@ -42,6 +42,7 @@ from reflow.functions import Function
 from reflow.generations import Embedded, GenerationsInside
 from reflow.hits import Conditions, Explanation, Hit, HybridHit, HybridRequest
 from reflow.limits import Limits
+from reflow.migrations import Migration, MigrationStatus
 from reflow.owners import Owners
 from reflow.pages import Page, PaginationOptions
 from reflow.schema import TextIndex, VectorIndex
@@ -346,6 +347,9 @@ class ActionRun:
         if result.failure is not None:
             raise error_of(result.failure)
         return found.decode_result(cast(bytes, result.value))
+
+    async def migrate(self, migration: Migration, again: bool, seconds: float | None) -> MigrationStatus:
+        return await self.engine.migrations.run(migration, again, seconds)
 
     async def schedule(
         self, at: float, function: Function[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]

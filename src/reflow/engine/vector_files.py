@@ -40,6 +40,11 @@ def named_files(meta: Mapping[str, bytes]) -> dict[Place, str]:
     return names
 
 
+async def forget_file(storage: Storage, place: Place) -> None:
+    """Has the storage, in its open group, name no file of a place: its vectors are read one by one at next."""
+    await storage.write_meta(f"{_META_PREFIX}{place[0]}/{place[1]}", None)
+
+
 async def note_files(storage: Storage, store: VectorStore) -> list[FileNote]:
     """Lets the storage's open group know of files that were written, and forget changes that are in them.
 
