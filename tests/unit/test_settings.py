@@ -23,6 +23,8 @@ from tests.support.client import Client
 from tests.support.simulated import simulated
 
 SECRET = "hunter2-hunter2"
+LEAST = {"SHOP_NAME": "n", "SHOP_KEY": SECRET}
+"""What `Everything` needs. An app's settings are all those that are written beside its functions."""
 
 
 class Region(Enum):
@@ -78,7 +80,7 @@ def test_an_app_starts_only_with_the_settings_that_it_needs(tmp_path: Path) -> N
     arun(main())
 
 
-@simulated(rf.App(modules=[strict], environment={"API_KEY": SECRET}))
+@simulated(rf.App(modules=[strict], environment={"API_KEY": SECRET, **LEAST}))
 async def test_settings_are_live_and_what_does_not_fit_them_is_refused(sim: Simulation) -> None:
     client = Client(sim)
     one = client.add(attempts)
@@ -93,7 +95,7 @@ async def test_settings_are_live_and_what_does_not_fit_them_is_refused(sim: Simu
     client.close()
 
 
-@simulated(rf.App(modules=[strict], environment={"API_KEY": SECRET}))
+@simulated(rf.App(modules=[strict], environment={"API_KEY": SECRET, **LEAST}))
 async def test_a_variable_that_was_removed_fails_what_needs_it_and_names_it(sim: Simulation) -> None:
     await assign(sim.engine, {"API_KEY": "other"})
     assert await sim.query(attempts) == 3
@@ -102,7 +104,7 @@ async def test_a_variable_that_was_removed_fails_what_needs_it_and_names_it(sim:
 
 
 @simulated(
-    rf.App(modules=[strict], environment={"API_KEY": SECRET}),
+    rf.App(modules=[strict], environment={"API_KEY": SECRET, **LEAST}),
 )
 async def test_a_secret_is_neither_returned_nor_logged_nor_told(sim: Simulation) -> None:
     lines: list[str] = []
@@ -139,9 +141,6 @@ class Everything(rf.Settings, prefix="SHOP_"):
     other_key: rf.Secret | None = None
     tags: list[str] = []  # noqa: RUF012
     parts: dict[str, int] = {}  # noqa: RUF012
-
-
-LEAST = {"SHOP_NAME": "n", "SHOP_KEY": SECRET}
 
 
 @pytest.mark.parametrize(
