@@ -140,6 +140,12 @@ class Question:
         dots -= reach
         return upper, dots
 
+    def near(self, dots: NDArray[np.float64], bounds: Bounds, rows: NDArray[np.intp]) -> NDArray[np.float64]:
+        """The middle of the bounds of some rows, `dots` being theirs."""
+        dots *= bounds[0].take(rows)
+        dots *= self._scale
+        return dots - bounds[3].take(rows) if self.metric == "euclidean" else dots
+
     def ranked(self, exact: NDArray[np.float64]) -> NDArray[np.float64]:
         """Scores on the scale of `bounds`."""
         return exact / self._unit + self._square
@@ -233,6 +239,16 @@ def best(metric: Metric, query: Vector, parts: Sequence[Part], limit: int) -> li
             if len(close):
                 near.offer(place, numbers, upper[close], lower[close])
     return _compared(question, parts, near, limit)
+
+
+def foremost(question: Question, part: Part, count: int) -> NDArray[np.intp]:
+    """Those of the wanted rows, picked by number, whose codes come nearest to the query: about as good as comparing
+    them exactly, and much less to read."""
+    rows = part.rows()
+    if len(rows) <= count:
+        return rows
+    near = question.near(_dots(question.codes, part.codes.take(rows, axis=0)), part.bounds, rows)
+    return rows[np.argpartition(near, len(rows) - count)[-count:]]
 
 
 _Block = tuple["slice | NDArray[np.intp]", NDArray[np.float64], Bounds, "NDArray[np.float64] | None"]

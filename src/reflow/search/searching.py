@@ -9,15 +9,17 @@ from numpy.typing import NDArray
 
 from reflow.search.approximate import Approximation
 from reflow.search.metric import Metric, Vector, VectorQuery
-from reflow.search.scan import Part, best, best_added
+from reflow.search.scan import Part, Question, best, best_added, foremost
 from reflow.search.segment import Base, View
 
 Hits = list[tuple[float, int]]
 
 _FETCHED = 4
-_FETCHED_MORE = 120
+_FETCHED_MORE = 100
 """Candidates that are asked for per hit, and in any case: the order in which they are found is a rough one."""
 _FETCHED_AT_MOST = 8192
+_COMPARED_MORE = 22
+"""Candidates beyond the hits that are compared exactly: those whose codes of one byte per number come nearest."""
 _SELECTIVE = 0.3
 """A filter that passes a smaller share of the rows is quicker to follow by the exact scan."""
 
@@ -51,27 +53,20 @@ def approximated(metric: Metric, views: Sequence[View], query: VectorQuery, know
 
 def _chosen(view: View, query: VectorQuery, vector: Vector, known: Approximation) -> NDArray[np.intp] | None:
     """The rows of a base that are worth comparing; None where only comparing all of them will do."""
-    wanted: NDArray[np.bool_] | None = None
-    count = len(view)
-    if query.filter is not None:
-        wanted = view.mask(query.filter)
-        count = int(np.count_nonzero(wanted))
+    wanted = None if query.filter is None else view.mask(query.filter)
+    count = len(view) if wanted is None else int(np.count_nonzero(wanted))
     share = count / max(1, len(view))
-    if share < _SELECTIVE:
-        return None
-    fetched = int((_FETCHED * query.limit + _FETCHED_MORE) / share)
-    if fetched > min(_FETCHED_AT_MOST, len(view)):
+    fetched = int((_FETCHED * query.limit + _FETCHED_MORE) / max(share, _SELECTIVE))
+    if share < _SELECTIVE or fetched > min(_FETCHED_AT_MOST, len(view)):
         return None
     # Read first: rows that are learnt during the search count as unknown, and are compared once more.
     covered = known.covered
-    found = np.unique(known.search(vector, fetched, share))
-    # Of a document's versions the first and the last: another one is a candidate lost, not a wrong answer.
-    seqs = view.arrays.seqs[view.rows]
-    sides = (np.searchsorted(seqs, found), np.searchsorted(seqs, found, side="right") - 1)
-    rows = np.unique(np.concatenate([side[(side >= 0) & (side < len(seqs))] for side in sides]))
-    rows = rows[np.isin(seqs[rows], found)]
-    if view.some_later(covered):
-        unknown = np.flatnonzero(view.arrays.born[view.rows] > covered)
-        rows = np.union1d(rows, unknown)
-    rows = rows[view.there(rows, dense=True)] if wanted is None else rows[wanted[rows]]
-    return None if len(rows) < min(query.limit, count) else rows
+    rows = view.rows_with(np.sort(known.search(vector, fetched, share)))
+    later = np.flatnonzero(view.arrays.born[view.rows] > covered) if view.some_later(covered) else rows[:0]
+    rows, later = (
+        found[view.there(found, dense=True)] if wanted is None else found[wanted[found]] for found in (rows, later)
+    )
+    if len(rows) + len(later) < min(query.limit, count):
+        return None
+    rows = foremost(Question(view.segment.metric, vector), view.some(rows), query.limit + _COMPARED_MORE)
+    return np.union1d(rows, later) if len(later) else rows

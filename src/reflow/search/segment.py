@@ -326,6 +326,18 @@ class View:
             return picked[columns.mask(filter, picked + rows.start)]
         return _and(mask, columns.mask(filter, rows))
 
+    def rows_with(self, seqs: NDArray[np.int64]) -> NDArray[np.intp]:
+        """The rows of a base, counted from the first of the view, that documents have: of several versions of one the
+        first and the last. `seqs` in order; not all need be there."""
+        here = self.arrays.seqs[self.rows]
+        if not len(here):
+            return np.empty(0, dtype=np.intp)
+        sides = [np.searchsorted(here, seqs)]
+        if self.some_ended:  # otherwise there is one version of each
+            sides.append(np.searchsorted(here, seqs, side="right") - 1)
+        sides = [side[here.take(side, mode="clip") == seqs] for side in sides]
+        return sides[0] if len(sides) == 1 else np.unique(np.concatenate(sides))
+
     def there(self, rows: NDArray[np.intp], *, dense: bool) -> NDArray[np.bool_]:
         """Which of some rows, counted from the first of the view, are there."""
         arrays, rows = self.arrays, rows + self.rows.start
