@@ -49,6 +49,8 @@ _GATHER_SHARE = 8
 _EXACT_BYTES = 1 << 20
 _CODED_BYTES = 256 << 10
 """Vectors that are coded at once: what is computed on the way stays near the processor."""
+_ONE_THREAD = 8192
+"""OpenBLAS wakes threads for a longer product, and that may take a hundred times as long as the product."""
 _FIRST_ROWS = 512
 _FIRST_SHARE = 4
 """The first block has so many rows, and so many more per row that is looked for."""
@@ -66,35 +68,51 @@ def coded(metric: Metric, rows: NDArray[np.float32]) -> tuple[Codes, Bounds]:
     codes = np.empty(rows.shape, dtype=np.int8)
     bounds = np.zeros((bounds_kept(metric), len(rows)))
     if rows.size:
-        step = max(_FEW_ROWS, _CODED_BYTES // rows[0].nbytes)
+        step = max(1, _CODED_BYTES // rows[0].nbytes)
+        space = _Scratch(min(step, len(rows)), rows.shape[1])
         for start in range(0, len(rows), step):
             part = slice(start, start + step)
-            _code(metric, rows[part], codes[part], bounds[:, part])
+            _code(metric, rows[part], codes[part], bounds[:, part], space)
     return codes, bounds
 
 
-def _code(metric: Metric, rows: NDArray[np.float32], codes: Codes, bounds: Bounds) -> None:
-    steps = np.abs(rows)
+class _Scratch:
+    """Memory for what is computed on the way: to ask for it anew for each block would take longer than to compute."""
+
+    def __init__(self, rows: int, dims: int) -> None:
+        self.steps = np.empty((rows, dims), dtype=np.float32)
+        self.missed = np.empty((rows, dims), dtype=np.float32)
+        self._wide = np.empty((rows, dims))
+
+    def lengths(self, rows: NDArray[np.float32]) -> NDArray[np.float64]:
+        """The length of each row, in double precision."""
+        wide = self._wide[: len(rows)]
+        wide[:] = rows
+        squares = np.zeros(len(rows))
+        for start in range(0, wide.shape[1], _ONE_THREAD):
+            part = wide[:, start : start + _ONE_THREAD]
+            squares += np.vecdot(part, part)
+        return np.sqrt(squares)
+
+
+def _code(metric: Metric, rows: NDArray[np.float32], codes: Codes, bounds: Bounds, space: _Scratch) -> None:
+    steps, missed = space.steps[: len(rows)], space.missed[: len(rows)]
+    np.abs(rows, out=steps)
     largest = steps.max(axis=1)
     divisors: NDArray[np.float32] = np.where(largest > 0, largest, 1).astype(np.float32)
     np.divide(rows, divisors[:, np.newaxis], out=steps)
     steps *= np.float32(_TOP)
-    missed = np.rint(steps)
+    np.rint(steps, out=missed)
     codes[:] = missed
     np.subtract(steps, missed, out=missed)
-    lengths = _lengths(steps)
-    errors = _lengths(missed) + _ROUNDING * lengths
+    lengths = space.lengths(steps)
+    errors = space.lengths(missed) + _ROUNDING * lengths
     unit = largest.astype(np.float64) / _TOP
     if metric == "cosine":
         unit = np.divide(1.0, lengths, out=np.zeros_like(lengths), where=lengths > 0)
     bounds[0], bounds[1], bounds[2] = unit, unit * errors, unit * (lengths + errors)
     if metric == "euclidean":
         bounds[3] = (unit * lengths) ** 2
-
-
-def _lengths(rows: NDArray[np.float32]) -> NDArray[np.float64]:
-    wide = rows.astype(np.float64)
-    return np.sqrt(np.vecdot(wide, wide))
 
 
 class Question:
