@@ -28,6 +28,8 @@ FOREVER = int(np.iinfo(np.int64).max)
 
 _FIRST_CAPACITY = 64
 _MAPPED_BYTES = 1 << 20
+_SLICES_KEPT = 10_000
+"""Namespaces whose rows are remembered."""
 _PICK_SHARE = 4
 """Where a namespace has less than one in so many rows, they are judged by number and not with all others."""
 
@@ -134,18 +136,22 @@ class Segment:
         born, died = self.arrays.born, self.arrays.died
         return next((row for row in self.versions(space, seq) if born[row] <= ts < died[row]), None)
 
+    def has_vector(self, row: int) -> bool:
+        """Whether a row has a dense vector."""
+        return bool(self.dims) and not (self.bare and np.isnan(self.arrays.bounds[0, row]))
+
     def vector(self, row: int) -> Vector | None:
         """The dense vector of a row, as it was given."""
-        if not self.dims or (self.bare and np.isnan(self.arrays.bounds[0, row])):
-            return None
-        return self.arrays.vectors[row].copy()
+        return self.arrays.vectors[row].copy() if self.has_vector(row) else None
 
 
 class Tail(Segment):
     """Rows in the order of time; grows."""
 
-    def __init__(self, dims: int, metric: Metric, capacity: int = _FIRST_CAPACITY) -> None:
-        arrays = Arrays.empty(max(1, capacity), dims, metric)
+    def __init__(self, dims: int, metric: Metric, room: int) -> None:
+        """`room`: so many rows it takes without being copied, once it is large."""
+        self._room = room
+        arrays = Arrays.empty(_FIRST_CAPACITY, dims, metric)
         super().__init__(dims, metric, arrays, 0, Columns(), Postings())
         self.latest: dict[int, dict[int, int]] = {}
         """By space and sequence number, the row of what is present."""
@@ -157,7 +163,7 @@ class Tail(Segment):
         self.postings.append_many([change.sparse for change in changes])
         arrays = self.arrays
         if size > len(arrays.seqs):
-            self.arrays = arrays = arrays.grown(start, max(size, 2 * len(arrays.seqs)), self.dims, self.metric)
+            self.arrays = arrays = arrays.grown(start, self._capacity(size), self.dims, self.metric)
         rows = slice(start, size)
         if self.dims:
             self._write_vectors(rows, [change.vector for change in changes])
@@ -166,6 +172,13 @@ class Tail(Segment):
         arrays.born[rows] = ts
         arrays.died[rows] = FOREVER
         self.size = size
+
+    def _capacity(self, size: int) -> int:
+        """For how many rows there is to be room when `size` are needed. To copy a large tail would take long on the
+        event loop, and memory that is not written to is not taken."""
+        doubled = 2 * len(self.arrays.seqs)
+        large = doubled * row_bytes(self.dims, self.metric) > _MAPPED_BYTES
+        return max(size, doubled, self._room if large else 0)
 
     def _write_vectors(self, rows: slice, vectors: Sequence[Vector | None]) -> None:
         arrays = self.arrays
@@ -202,7 +215,7 @@ class Tail(Segment):
     def kept(self, ts: int) -> Tail:
         """A tail without the rows that ended at or before `ts`."""
         rows = np.flatnonzero(self.arrays.died[: self.size] > ts)
-        tail = Tail(self.dims, self.metric)
+        tail = Tail(self.dims, self.metric, self._room)
         tail.arrays = self.arrays.taken(rows)
         tail.size = len(rows)
         tail.columns, tail.postings = self.columns.take(rows), self.postings.take(rows)
@@ -234,6 +247,8 @@ class Base(Segment):
         super().__init__(dims, metric, arrays, len(arrays.seqs), columns, postings)
         self.newest = 0
         """When the last row appeared."""
+        self._slices: dict[int, slice] = {}
+        """The rows of the namespaces that were looked for last."""
         self.bare = bool(dims and np.isnan(arrays.bounds[0]).any())
         self.set_births(arrays.born)
         self.set_ends(arrays.died)
@@ -259,22 +274,29 @@ class Base(Segment):
         self.end(np.flatnonzero(present & np.isin(self.arrays.seqs, seqs)), ts)
 
     def rows_of(self, space: int, ts: int) -> slice:
-        spaces = self.arrays.spaces
-        return slice(int(np.searchsorted(spaces, space)), int(np.searchsorted(spaces, space, side="right")))
+        found = self._slices.get(space)
+        if found is None:
+            if len(self._slices) >= _SLICES_KEPT:
+                self._slices.clear()
+            spaces = self.arrays.spaces
+            found = slice(int(spaces.searchsorted(space)), int(spaces.searchsorted(space, side="right")))
+            self._slices[space] = found
+        return found
 
     def versions(self, space: int, seq: int) -> Sequence[int]:
         rows = self.rows_of(space, FOREVER)
-        first, last = np.searchsorted(self.arrays.seqs[rows], [seq, seq + 1])
-        return range(rows.start + int(first), rows.start + int(last))
+        first, last = self.arrays.seqs[rows].searchsorted((seq, seq + 1)).tolist()
+        return range(rows.start + first, rows.start + last)
 
     def present(self, space: int, seqs: NDArray[np.int64]) -> NDArray[np.intp]:
-        """The rows of what is present of some documents; fewer than asked for where some have none."""
+        """The rows of what is present of some different documents; fewer than asked for where some have none."""
         rows = self.rows_of(space, FOREVER)
         here = self.arrays.seqs[rows]
-        # Of several versions the last one is the newest.
-        places = np.searchsorted(here, seqs, side="right") - 1
-        places = places[places >= 0]
-        found = np.unique(places[np.isin(here[places], seqs)]) + rows.start
+        if not len(here):
+            return np.empty(0, dtype=np.intp)
+        # Of several versions the last one is the newest. Below the first, the place -1 is that of the largest number.
+        places = here.searchsorted(seqs, side="right") - 1
+        found = places[here[places] == seqs] + rows.start
         return found[self.arrays.died[found] == FOREVER]
 
 

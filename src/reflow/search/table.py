@@ -23,6 +23,8 @@ _ENDED_SHARE = 4
 """Rows that ended are cleared away when they are more than one in so many."""
 _TAIL_SHARE = 8
 """A tail takes no more rows when it has more than one for so many of the base."""
+_TAIL_ROOM = 4
+"""A tail has room for so many times its limit without being copied."""
 _FOLD_SHARE = 2
 """Tails become part of the base when they have more than one row for so many of the base."""
 _INLINE_BYTES = 8 << 20
@@ -56,7 +58,7 @@ class VectorTable:
         self._base: Base | None = None
         self._older: list[Tail] = []
         """Tails that take no more rows and wait to become part of the base."""
-        self._tail = Tail(dims, metric)
+        self._tail = Tail(dims, metric, self._rows_in_tail(0))
         self._fold: Fold | None = None
         self._owes_file = False
         """Whether a file is to be written that the next start can use, as soon as nothing else is."""
@@ -124,7 +126,7 @@ class VectorTable:
         """Takes over changes of a commit."""
         row = self._tail.size
         ended: list[int] = []
-        elsewhere: dict[int, list[int]] = {}
+        elsewhere: dict[int, set[int]] = {}
         puts: list[VectorChange] = []
         for change in changes:
             space, seq = change.space, change.seq
@@ -133,7 +135,7 @@ class VectorTable:
             if before is not None:
                 ended.append(before)
             else:
-                elsewhere.setdefault(space, []).append(seq)
+                elsewhere.setdefault(space, set()).add(seq)
             if change.vector is not None or change.sparse is not None:
                 rows[seq] = row
                 row += 1
@@ -156,7 +158,7 @@ class VectorTable:
                 self._counts[space] -= 1
             self._tail.end(np.array(rows), ts)
 
-    def _end_elsewhere(self, documents: dict[int, list[int]], ts: int) -> None:
+    def _end_elsewhere(self, documents: dict[int, set[int]], ts: int) -> None:
         """Ends what is present of documents in older segments."""
         for space, seqs in documents.items():
             for tail in self._older:
@@ -165,7 +167,7 @@ class VectorTable:
                     tail.end(np.array(rows), ts)
                     self._counts[space] -= len(rows)
             if self._base is not None:
-                found = self._base.present(space, np.array(seqs, dtype=np.int64))
+                found = self._base.present(space, np.fromiter(seqs, np.int64, len(seqs)))
                 if len(found):
                     self._base.end(found, ts)
                     self._counts[space] -= len(found)
@@ -245,12 +247,14 @@ class VectorTable:
     def _tail_limit(self, base: int) -> int:
         return max(self._limits.vector_tail_bytes, base // _TAIL_SHARE)
 
+    def _rows_in_tail(self, base: int) -> int:
+        """Room for what may come before a tail is closed: that waits for the end of a group of commits."""
+        return _TAIL_ROOM * self._tail_limit(base) // row_bytes(self.dims, self.metric)
+
     def _close_tail(self) -> None:
         base = 0 if self._base is None else self._base.bytes
-        capacity = self._tail_limit(base) // row_bytes(self.dims, self.metric)
         self._older.append(self._tail)
-        # Memory that is not written to is not taken; growing would copy a large tail on the event loop.
-        self._tail = Tail(self.dims, self.metric, capacity)
+        self._tail = Tail(self.dims, self.metric, self._rows_in_tail(base))
 
     def _should_fold(self, base: int) -> bool:
         late = sum(tail.bytes for tail in self._older)
