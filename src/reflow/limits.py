@@ -102,7 +102,8 @@ class Limits:
     sparse_values: int = 2048
     """Values of one sparse vector. Of the process."""
     scan_inline_rows: int = 20_000
-    """Vectors that are scanned on the event loop; larger scans run in a thread."""
+    """Vectors that are scanned on the event loop, fewer where they are long or many hits are asked for; larger scans
+    run in a thread."""
     vector_tail_bytes: int = 32 << 20
     """Vectors that were added last and are not in order yet, per index, at least; beyond it, and beyond half of those
     that are, a thread puts them in order."""

@@ -18,6 +18,7 @@ from reflow.engine.transaction import Effects
 from reflow.engine.write_log import Commit, WriteLog
 from reflow.errors import Overloaded, ReflowError, StorageError
 from reflow.limits import Limits
+from reflow.search.metric import in_turns
 from reflow.search.vector import VectorStore
 from reflow.storage.base import Snapshot, Storage
 
@@ -58,6 +59,39 @@ class Step:
 
     done: Callable[[int, ReflowError | None], None]
     """Called with the commit timestamp once the group is durable, or with the error that undid it."""
+
+
+class Company:
+    """Lets answers leave and their clients come back, so that these share the next COMMIT.
+
+    It costs the same for one as for many. Without this, who was just answered would always find the next COMMIT gone,
+    and the clients would fall into two halves that wait for each other. The wait is a small share of what COMMIT
+    takes, and ends as soon as nearly as many have come as are expected.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        self._longest = limits.gather_seconds
+        self._expected = 0
+        self._complete: asyncio.Event = asyncio.Event()
+
+    def come(self, waiting: int) -> None:
+        """Says that so many are there by now."""
+        if self._expected and waiting >= self._expected:
+            self._complete.set()
+
+    def wait_no_more(self) -> None:
+        """Ends the wait."""
+        self._complete.set()
+
+    async def gather(self, expected: int, seconds: float) -> None:
+        """Waits for that many; `seconds` is what the last COMMIT took."""
+        self._expected = math.ceil(expected * _COMPANY_SHARE)
+        self._complete.clear()
+        pause = min(seconds * _GATHER_SHARE, self._longest)
+        timer = asyncio.get_running_loop().call_later(pause, self._complete.set)
+        await self._complete.wait()
+        timer.cancel()
+        self._expected = 0
 
 
 Job = Callable[[], Awaitable[Step]]
@@ -102,10 +136,8 @@ class Committer:
         self._task: asyncio.Task[None] | None = None
         self._closing = False
         self._at_work = False
-        self._company = 0
-        """How many are waited for before the next group."""
+        self._company = Company(limits)
         self._commit_seconds = 0.0
-        self._complete: asyncio.Event = asyncio.Event()
 
     async def settled(self) -> None:
         """Returns once nothing is queued or being committed. For tests."""
@@ -121,7 +153,7 @@ class Committer:
         """Finishes what is queued, then stops."""
         self._closing = True
         self._wake.set()
-        self._complete.set()
+        self._company.wait_no_more()
         if self._task is not None:
             await self._task
 
@@ -132,8 +164,7 @@ class Committer:
         self.check_room(len(self._queue))
         self._queue.append(job)
         self._wake.set()
-        if self._company and len(self._queue) >= self._company:
-            self._complete.set()
+        self._company.come(len(self._queue))
 
     def check_room(self, waiting: int) -> None:
         """Raises Overloaded where that many mutations wait already."""
@@ -154,23 +185,19 @@ class Committer:
     async def apply(self, effects: Effects) -> None:
         """Adds a batch to the open group. Raises StorageError; then nothing of the batch will be durable: either it is
         not in the group, or the group is dropped."""
-        await self._breathe(effects)
         await self._storage.apply(effects.batch)
-        await self._breathe(effects)
         ts = effects.batch.ts
         self.applied = ts
         self.group.append(Commit(ts, effects.touched))
         try:
-            self._vectors.apply(ts, effects.changes)
+            for changes in in_turns(effects.changes, self._limits):
+                self._vectors.apply(ts, changes)
+                if len(changes) < len(effects.changes):
+                    await asyncio.sleep(0)
         except Exception as error:
             LOG.exception("vectors could not follow what is stored")
             self._spoiled = StorageError(f"vectors could not follow a commit: {type(error).__name__}: {error}")
             raise self._spoiled from error
-
-    async def _breathe(self, effects: Effects) -> None:
-        """Lets queries and sockets have the event loop before and after what takes milliseconds for a large batch."""
-        if len(effects.batch.writes) >= self._limits.records_per_turn:
-            await asyncio.sleep(0)
 
     def join(self) -> None:
         """Says that the storage's open group holds something besides applied batches, so that it must be committed."""
@@ -213,23 +240,8 @@ class Committer:
             self._at_work = True
             answered = await self._run_group()
             self._at_work = False
-            await self._gather(answered)
-
-    async def _gather(self, answered: int) -> None:
-        """Lets answers leave and their clients come back, so that these share the next COMMIT.
-
-        It costs the same for one as for many. Without this, who was just answered would always find the next COMMIT
-        gone, and the clients would fall into two halves that wait for each other. The wait is a small share of what
-        COMMIT takes, and ends as soon as nearly as many have come as are expected.
-        """
-        expected = min(len(self._queue) + answered, self._limits.group_size)
-        self._company = math.ceil(expected * _COMPANY_SHARE)
-        self._complete.clear()
-        pause = min(self._commit_seconds * _GATHER_SHARE, self._limits.gather_seconds)
-        timer = asyncio.get_running_loop().call_later(pause, self._complete.set)
-        await self._complete.wait()
-        timer.cancel()
-        self._company = 0
+            expected = min(len(self._queue) + answered, self._limits.group_size)
+            await self._company.gather(expected, self._commit_seconds)
 
     async def _run_group(self) -> int:
         """Runs what waits, commits it, and tells everybody; returns how many."""

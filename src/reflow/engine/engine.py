@@ -367,7 +367,7 @@ class Engine:
                 try:
                     value = await work(tx)
                     if tx.wrote:
-                        effects = tx.effects(self.next_ts(), None)
+                        effects = await tx.effects(self.next_ts(), None)
                         await self.committer.apply(effects)
                         self.note_scheduled(effects.batch.writes)
                         if self.variables.table in tx.tables_written:

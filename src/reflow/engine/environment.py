@@ -278,7 +278,7 @@ class StoredVariables:
         tx = EngineTransaction(self, head, writable=True)
         try:
             unknown = await change(tx, changes)
-            effects = tx.effects(max(head.ts + 1, self._clock.now_ns(), self._last_us * 1000), None)
+            effects = await tx.effects(max(head.ts + 1, self._clock.now_ns(), self._last_us * 1000), None)
         finally:
             tx.finish()
             await head.close()

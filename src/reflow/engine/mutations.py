@@ -118,7 +118,7 @@ class Mutations:
             ts = self._engine.next_ts()
             key = self._request_key(call)
             request = None if key is None else Request(*key, ts, cast(bytes, result.value))
-            effects = tx.effects(ts, request)
+            effects = await tx.effects(ts, request)
             try:
                 await self._committer.apply(effects)
             except StorageError:

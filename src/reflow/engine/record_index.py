@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
@@ -30,12 +30,11 @@ from reflow.search.metric import VectorQuery
 from reflow.search.records import (
     Entry,
     Shape,
-    checked_entries,
     checked_id,
+    checked_in_turns,
     checked_namespace,
     checked_values,
     query_vector,
-    records_per_turn,
     sparse_of,
 )
 from reflow.storage.base import sequence_key
@@ -56,10 +55,10 @@ _MARK_BYTES = 8
 
 
 class Prepared(NamedTuple):
-    """Records that were checked against the index of that number."""
+    """Records that were checked against the index of that number; None where they are to be."""
 
-    number: int
-    given: list[RecordLike]
+    number: int | None
+    given: Sequence[RecordLike]
     entries: list[Entry]
 
 
@@ -119,38 +118,20 @@ class RecordIndex:
 
     async def upsert(self, vectors: Iterable[RecordLike], *, namespace: str = "") -> int:
         """Stores records, all of them or none. Raises InvalidValue, also for an id that is given twice."""
-        index, shape = await self._open(writing=True)
-        return await self._store(index, await self._checked(index, shape, list(vectors)), namespace)
-
-    async def prepared(self, vectors: Iterable[RecordLike]) -> Prepared:
-        """Records checked against this index, for `store` in a later transaction."""
-        index, shape = await self._open()
-        return await self._checked(index, shape, list(vectors))
-
-    async def _checked(self, index: VectorIndexRow, shape: Shape, given: list[RecordLike]) -> Prepared:
-        entries: list[Entry] = []
-        seen: set[str] = set()
-        turn = records_per_turn(self._tx.host.limits, shape.dims)
-        for start in range(0, len(given), turn):
-            entries += checked_entries(given[start : start + turn], shape, seen)
-            if start + turn < len(given):
-                await self._tx.wait(asyncio.sleep(0))
-        return Prepared(index.number, given, entries)
+        return await self.store(Prepared(None, list(vectors), []), namespace=namespace)
 
     async def store(self, records: Prepared, *, namespace: str = "") -> int:
-        """Stores prepared records, all of them or none."""
+        """Stores records, all of them or none; those that were not checked against this index are checked now."""
         index, shape = await self._open(writing=True)
+        tx, entries = self._tx, records.entries
         if records.number != index.number:
-            records = await self._checked(index, shape, records.given)
-        return await self._store(index, records, namespace)
-
-    async def _store(self, index: VectorIndexRow, records: Prepared, namespace: str) -> int:
-        name, entries = checked_namespace(namespace), records.entries
+            entries = await checked_in_turns(records.given, shape, tx.host.limits, lambda: tx.wait(asyncio.sleep(0)))
+        name = checked_namespace(namespace)
         if not entries:
             return 0
-        space = Space(self._tx, index, await make_namespace(self._tx, index, name))
+        space = Space(tx, index, await make_namespace(tx, index, name))
         found = await space.find([entry.id for entry in entries])
-        with self._tx.as_system():
+        with tx.as_system():
             for place, (entry, here) in enumerate(zip(entries, found, strict=True)):
                 space.put(entry, here)
                 await space.breathe(place)

@@ -13,8 +13,8 @@ from reflow.engine.transaction import EngineTransaction, Pending
 from reflow.errors import InvalidValue
 from reflow.keys import encode_part
 from reflow.search.filters import Filter
-from reflow.search.metric import Place, Vector
-from reflow.search.records import Entry, records_per_turn
+from reflow.search.metric import Place, Vector, records_per_turn
+from reflow.search.records import Entry
 from reflow.search.sparse import Sparse
 from reflow.storage.base import TOP, Row, sequence_key
 from reflow.vectors import SparseValues
@@ -55,6 +55,14 @@ class Space:
 
     async def find(self, ids: Sequence[str]) -> list[Found | None]:
         """Records by id, in order; each id joins the read set, also where there is no record."""
+        found: list[Found | None] = []
+        for start in range(0, len(ids), self._turn):
+            found += await self._find_some(ids[start : start + self._turn])
+            if len(ids) > self._turn:
+                await self.tx.wait(asyncio.sleep(0))
+        return found
+
+    async def _find_some(self, ids: Sequence[str]) -> list[Found | None]:
         tx, number, by_key = self.tx, self.codec.number, self.codec.ranges[_BY_KEY].number
         prefixes = [self._head + encode_part(id) for id in ids]
         for prefix in prefixes:
@@ -62,7 +70,7 @@ class Space:
         near = await self._all_between(prefixes)
         own = tx.record_keys.of(tx)
         found: list[Found | None] = []
-        for place, (id, prefix) in enumerate(zip(ids, prefixes, strict=True)):
+        for id, prefix in zip(ids, prefixes, strict=True):
             seq = own.get((self.index.number, self.number, id)) if own else None
             if seq is not None:
                 write = tx.pending[number, seq]
@@ -72,7 +80,6 @@ class Space:
             else:
                 rows = await tx.wait(tx.snapshot.scan(number, by_key, prefix, prefix + TOP, limit=1))
                 here = self._of_row(rows[0]) if rows else None
-                await self.breathe(place)
             found.append(here)
             if here is not None:
                 tx.count_read(here.raw)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from numpy.typing import ArrayLike
 
 from reflow.engine.record_index import RecordIndex, Selection
+from reflow.engine.record_upserts import Upserts
 from reflow.engine.records import Records
 from reflow.errors import DefinitionError
 from reflow.vectors import (
@@ -43,6 +44,8 @@ class VectorStores:
 
     def __init__(self, engine: Engine, declared: Iterable[Vectors]) -> None:
         self._engine = engine
+        self.upserts = Upserts(engine)
+        """What brings upserts from outside of functions to the built-in store."""
         self.declared: dict[str, Vectors] = {}
         for index in declared:
             other = self.declared.setdefault(index.name, index)
@@ -112,12 +115,7 @@ class StoredIndex:
 
     async def upsert(self, vectors: Iterable[RecordLike], *, namespace: str = "") -> int:
         """Stores records, all of them or none."""
-        records = list(vectors)
-        if len(records) < self._engine.limits.records_per_turn:
-            return await self._write(lambda index: index.upsert(records, namespace=namespace))
-        async with self._reading() as reader:  # checked before its turn: others write meanwhile
-            prepared = await reader.prepared(records)
-        return await self._write(lambda index: index.store(prepared, namespace=namespace))
+        return await self._engine.stores.upserts.upsert(self._name, list(vectors), namespace)
 
     async def query(
         self,

@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import math
 from collections import deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from reflow.engine.commit import Company
 from reflow.engine.record_index import Prepared, RecordIndex
 from reflow.engine.record_names import existing_index
 from reflow.engine.transaction import EngineTransaction
 from reflow.errors import InvalidValue, ReflowError
-from reflow.search.records import Entry, Shape, checked_entries, records_per_turn
+from reflow.search.records import Entry, Shape, checked_in_turns
 from reflow.vectors import RecordLike
 
 if TYPE_CHECKING:
     from reflow.engine.engine import Engine
-
-_GATHER_SHARE = 0.25
-"""The part of a transaction's time that the next one may be put off for company."""
-
-_COMPANY_SHARE = 0.8
-"""The part of the expected company that is enough."""
 
 
 class _Waiting(NamedTuple):
@@ -46,8 +40,7 @@ class Upserts:
         """Number and shape of indexes by name, as last seen; what is stored is compared with the index as it is."""
         self._waiting: deque[_Waiting] = deque()
         self._runner: asyncio.Task[None] | None = None
-        self._company = 0
-        self._complete = asyncio.Event()
+        self._company = Company(engine.limits)
 
     async def upsert(self, name: str, records: Sequence[RecordLike], namespace: str) -> int:
         """Stores records; returns how many, once they are durable.
@@ -61,8 +54,8 @@ class Upserts:
         self._waiting.append(_Waiting(name, namespace, prepared, done))
         if self._runner is None:
             self._runner = asyncio.create_task(self._run(), name="reflow-upserts")
-        elif len(self._waiting) >= self._company:
-            self._complete.set()
+        else:
+            self._company.come(len(self._waiting))
         return await done
 
     def forget(self, name: str) -> None:
@@ -88,14 +81,8 @@ class Upserts:
 
     async def _checked(self, known: tuple[int, Shape], records: Sequence[RecordLike]) -> Prepared:
         number, shape = known
-        turn = records_per_turn(self._engine.limits, shape.dims)
-        entries: list[Entry] = []
-        seen: set[str] = set()
-        for start in range(0, len(records), turn):
-            if start:
-                await asyncio.sleep(0)
-            entries += checked_entries(records[start : start + turn], shape, seen)
-        return Prepared(number, list(records), entries)
+        entries = await checked_in_turns(records, shape, self._engine.limits, lambda: asyncio.sleep(0))
+        return Prepared(number, records, entries)
 
     # Storing, in the turn
 
@@ -106,18 +93,9 @@ class Upserts:
             while self._waiting:
                 began = loop.time()
                 stored = await self._store_some()
-                await self._gather(stored, loop.time() - began)
+                await self._company.gather(stored + len(self._waiting), loop.time() - began)
         finally:
             self._runner = None
-
-    async def _gather(self, answered: int, seconds: float) -> None:
-        """Lets those who were answered come back, for the reason that `Committer` has: they would miss the next one."""
-        self._company = math.ceil((answered + len(self._waiting)) * _COMPANY_SHARE)
-        self._complete.clear()
-        pause = min(seconds * _GATHER_SHARE, self._engine.limits.gather_seconds)
-        timer = asyncio.get_running_loop().call_later(pause, self._complete.set)
-        await self._complete.wait()
-        timer.cancel()
 
     async def _store_some(self) -> int:
         """One transaction with what waits when its turn comes; returns how many upserts it had."""
@@ -178,7 +156,8 @@ async def _store(tx: EngineTransaction, upserts: Sequence[_Waiting]) -> list[int
             pairs = zip(upsert.records.given, upsert.records.entries, strict=True)
             merged.update((entry.id, (given, entry)) for given, entry in pairs)
         given, entries = zip(*merged.values(), strict=True) if merged else ((), ())
-        records = Prepared(min(upsert.records.number for upsert in upserts), list(given), list(entries))
+        numbers = {upsert.records.number for upsert in upserts}
+        records = Prepared(numbers.pop() if len(numbers) == 1 else None, given, list(entries))
     mark = tx.mark()
     try:
         await RecordIndex(tx, first.name).store(records, namespace=first.namespace)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -337,6 +338,8 @@ class EngineTransaction:
             for index, vector in (given or {}).items():
                 await self._set_vector(index, codec, seq, vector, copy)
             ids.append(id)
+            if len(ids) % self.host.limits.records_per_turn == 0:
+                await self.wait(asyncio.sleep(0))
         return ids
 
     async def _existing(self, id: str, verb: str) -> tuple[TableCodec, int, bytes]:
@@ -430,17 +433,20 @@ class EngineTransaction:
         """Whether there is anything to commit."""
         return bool(self.pending or self.pending_vectors)
 
-    def effects(self, ts: int, request: Request | None) -> Effects:
-        """What the commit of this transaction stores, publishes and changes in memory."""
+    async def effects(self, ts: int, request: Request | None) -> Effects:
+        """What the commit of this transaction stores, publishes and changes in memory. Only in the turn."""
         found = Effects(Batch(ts, request=request), Touched(points=set(self.touched)), [])
         if any(self.host.catalog.codec(spec).number in self.tables_written for spec in NAMED):
             self.host.names.changed(ts)
-        for write in self.pending.values():
+        turn = self.host.limits.records_per_turn
+        for done, write in enumerate(self.pending.values(), 1):
             if write.raw is not None or write.before is not None:
                 found.add_document(write)
                 for index in write.codec.vectors:
                     for place in index.places(write.former if write.raw is None else write.document):
                         self._add_vector(found, index, place, write)
+            if done % turn == 0:
+                await asyncio.sleep(0)
         for (place, seq), own in self.pending_vectors.items():
             if (own.table, seq) not in self.pending:
                 entry = _NOTHING if own.document is None else own.index.entry(own.document)
@@ -459,13 +465,17 @@ class EngineTransaction:
         after = None if write.raw is None else index.entry(write.document)
         if own is None and before is not None and after is not None and before.same(after):
             return
-        stored = before and self.host.vectors.vector(place, write.seq, self.snapshot.ts, before.space)
-        was_there = before is not None and (stored is not None or before.sparse is not None)
-        vector = own.vector if own is not None else stored
+        vectors, ts, vector = self.host.vectors, self.snapshot.ts, None
+        if own is not None:
+            vector = own.vector
+        elif before is not None and after is not None:
+            vector = vectors.vector(place, write.seq, ts, before.space)
         if after is not None and (vector is not None or after.sparse is not None):
             found.add_vector(place, write.seq, after, vector, dense=own is not None)
-        elif was_there and before is not None:
-            found.add_vector(place, write.seq, before._replace(sparse=None), None, dense=stored is not None)
+        elif before is not None:
+            dense = vectors.has_vector(place, write.seq, ts, before.space)
+            if dense or before.sparse is not None:
+                found.add_vector(place, write.seq, before._replace(sparse=None), None, dense=dense)
 
 
 @dataclass(slots=True)

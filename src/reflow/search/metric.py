@@ -5,7 +5,7 @@ A score is always better when it is higher: cosine similarity, dot product, or m
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reflow.errors import InvalidValue
+from reflow.limits import Limits
 from reflow.search.filters import Filter
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ Metric = Literal["cosine", "dotproduct", "euclidean"]
 Place = tuple[int, int]
 """(number of a vector index in the storage, generation): one set of vectors that can be compared."""
 
+_USUAL_DIMS = 384
+
 
 class VectorChange(msgspec.Struct, frozen=True, gc=False):
     """A document's vector, namespace and metadata from a commit on; without `vector` and `sparse` it has none."""
@@ -38,6 +41,23 @@ class VectorChange(msgspec.Struct, frozen=True, gc=False):
     space: int = 0
     """Number of the namespace; 0 for the index of a table."""
     metadata: Mapping[str, Any] = msgspec.field(default_factory=dict[str, Any])
+
+
+def records_per_turn(limits: Limits, dims: int) -> int:
+    """Records that are read or written before the event loop gets a turn: fewer where their vectors are long."""
+    return max(1, limits.records_per_turn * _USUAL_DIMS // max(dims, _USUAL_DIMS))
+
+
+def in_turns(changes: Sequence[VectorChange], limits: Limits) -> Iterator[Sequence[VectorChange]]:
+    """Changes in groups, between which others should have the event loop."""
+    most = limits.records_per_turn * _USUAL_DIMS
+    start = numbers = 0
+    for place, change in enumerate(changes):
+        if numbers >= most:
+            yield changes[start:place]
+            start, numbers = place, 0
+        numbers += max(_USUAL_DIMS, 0 if change.vector is None else len(change.vector))
+    yield changes[start:] if start else changes
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ The rules and their wording are Pinecone's, so that a record which is taken here
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -16,7 +16,7 @@ from reflow.errors import InvalidValue
 from reflow.limits import DEFAULT, Limits
 from reflow.search.conditions import shown
 from reflow.search.filters import check_metadata
-from reflow.search.metric import Metric, Vector
+from reflow.search.metric import Metric, Vector, records_per_turn
 from reflow.search.sparse import Sparse, checked_sparse
 from reflow.vectors import Record, RecordLike, SparseValues
 
@@ -25,8 +25,6 @@ DEFAULT_NAMESPACE = "__default__"
 
 SMALLEST = 1e-8
 """A vector whose numbers are all closer to zero counts as zeros."""
-
-_USUAL_DIMS = 1024
 
 _FIELDS = frozenset({"id", "values", "sparse_values", "metadata"})
 
@@ -48,11 +46,6 @@ class Entry:
     vector: Vector | None
     sparse: Sparse | None
     metadata: dict[str, Any]
-
-
-def records_per_turn(limits: Limits, dims: int) -> int:
-    """Records that are read or written before the event loop gets a turn: fewer where their vectors are long."""
-    return max(1, limits.records_per_turn * _USUAL_DIMS // max(dims, _USUAL_DIMS))
 
 
 def checked_id(id: object) -> str:
@@ -115,6 +108,20 @@ def checked_entries(vectors: Sequence[RecordLike], shape: Shape, seen: set[str])
         rows = _matrix(values, [entry.id for entry in entries], shape)
         for entry, row in zip(entries, rows, strict=True):
             entry.vector = row
+    return entries
+
+
+async def checked_in_turns(
+    given: Sequence[RecordLike], shape: Shape, limits: Limits, pause: Callable[[], Awaitable[None]]
+) -> list[Entry]:
+    """`checked_entries` of any number of records; `pause` lets others have the event loop."""
+    entries: list[Entry] = []
+    seen: set[str] = set()
+    turn = records_per_turn(limits, shape.dims)
+    for start in range(0, len(given), turn):
+        entries += checked_entries(given[start : start + turn], shape, seen)
+        if len(given) > turn:
+            await pause()
     return entries
 
 

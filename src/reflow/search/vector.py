@@ -29,6 +29,10 @@ from reflow.search.table import VectorTable
 _ROWS = (SUFFIX, UNFINISHED)
 _CELLS = (approximate.SUFFIX, approximate.UNFINISHED)
 
+_USUAL_DIMS = 384
+_HIT_ROWS = 16
+"""To compare one candidate exactly costs as much as to scan so many codes."""
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -165,6 +169,11 @@ class VectorStore:
         found = self._find(place, seq, ts, space)
         return None if found is None else found[0].vector(found[1])
 
+    def has_vector(self, place: Place, seq: int, ts: int, space: int = 0) -> bool:
+        """Whether a document has a dense vector. Raises OutOfRetention."""
+        found = self._find(place, seq, ts, space)
+        return found is not None and found[0].has_vector(found[1])
+
     def sparse(self, place: Place, seq: int, ts: int, space: int = 0) -> Sparse | None:
         """The sparse vector of a document as it was given. Raises OutOfRetention."""
         found = self._find(place, seq, ts, space)
@@ -258,7 +267,8 @@ class VectorStore:
             found = table.approximation(query.space)
             if found is not None:
                 return await _in_thread(approximated, table.metric, views, query, found)
-        if sum(map(len, views)) <= self._limits.scan_inline_rows:
+        compared = sum(map(len, views)) + _HIT_ROWS * query.limit
+        if compared * max(1.0, table.dims / _USUAL_DIMS) <= self._limits.scan_inline_rows:
             return searched(table.metric, views, query)
         return await _in_thread(searched, table.metric, views, query)
 

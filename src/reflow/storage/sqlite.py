@@ -10,6 +10,7 @@ import logging
 import struct
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -220,7 +221,10 @@ class SqliteStorage:
         self._open_writer()
         if batch.ts <= self._applied:
             raise StorageError(f"The timestamp {batch.ts} is not above {self._applied}, the last one applied.")
-        self._join(self._write, batch)
+        if self._thread is not None and len(batch.writes) + len(batch.vectors) > self._limits.records_per_turn:
+            await self._thread.run(partial(self._join, self._write, batch))
+        else:
+            self._join(self._write, batch)
         self._applied = batch.ts
 
     async def write_meta(self, key: str, value: bytes | None) -> None:

@@ -9,7 +9,6 @@ from typing import TypeAlias, TypeVar
 from reflow.engine.engine import Engine
 from reflow.engine.record_index import RecordIndex
 from reflow.engine.record_store import StoredIndex
-from reflow.engine.record_upserts import Upserts
 from reflow.engine.records import Records
 from reflow.server.pinecone.errors import Refused, not_found
 from reflow.server.pinecone.tables import TableIndex, TableIndexes
@@ -26,7 +25,6 @@ class Indexes:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._upserts = Upserts(engine)
         self.tables = TableIndexes(engine)
 
     @asynccontextmanager
@@ -43,7 +41,7 @@ class Indexes:
     async def upsert(self, name: str, records: Sequence[Record], namespace: str) -> int:
         """Stores records, all or none; returns how many, once they are durable. Raises Refused."""
         self.tables.refuse_change(name)
-        return await self._upserts.upsert(name, records, namespace)
+        return await self._engine.stores.upserts.upsert(name, records, namespace)
 
     def in_batches(self, name: str) -> StoredIndex:
         """An index for changes that concern any number of records. Raises Refused."""
@@ -54,7 +52,7 @@ class Indexes:
         """Removes an index with all its records. Raises Refused."""
         self.tables.refuse_change(name)
         await self._engine.transact(lambda tx: Records(tx).delete_index(name))
-        self._upserts.forget(name)
+        self._engine.stores.upserts.forget(name)
 
     async def info(self, name: str) -> IndexInfo:
         """What is known of an index. Raises Refused."""
