@@ -503,6 +503,13 @@ def test_a_result_has_a_bound(http: httpx.Client) -> None:
         asked["paginationToken"] = page["pagination"]["next"]
     assert sum(sizes) == 540
     assert max(sizes) == 104
+    # By id, an answer of any size comes, in several parts.
+    ids = [f"{batch}-{n:02}" for batch in range(6) for n in range(0, 90, 2)]
+    fetched = place.get("vectors/fetch", ids=ids)
+    assert len(fetched.content) > 4 * 270 * 2000
+    found = fetched.json()["vectors"]
+    assert list(found) == ids
+    assert all(found[id] == {"id": id, "values": [int(id[2:]) + 1.5] + [0] * 1999, "metadata": {"k": 1}} for id in ids)
 
 
 def test_changes_by_a_filter_reach_any_number_of_records(place: Place) -> None:

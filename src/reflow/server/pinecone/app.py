@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 from urllib.parse import quote
@@ -95,7 +95,8 @@ class PineconeApi:
         except Exception as error:
             # No variable of this frame keeps the exception: it keeps the frames of its traceback, with all they hold.
             status, more, body = refusal(error).answer()
-        await answer(send, status, [_JSON_TYPE, *self._positions(), *more], body)
+        headers = [_JSON_TYPE, *self._positions(), *more]
+        await (answer(send, status, headers, body) if isinstance(body, bytes) else _send(send, status, headers, body))
 
     async def _respond(self, scope: Scope, headers: dict[bytes, bytes], receive: Receive) -> Reply:
         path, index, router = _path(scope), "", self._control
@@ -127,6 +128,15 @@ class PineconeApi:
         acknowledged. Microseconds, which a float64 holds exactly; under the names of all versions of the clients."""
         position = b"%d" % (self._engine.committer.published // 1000)
         return [(name, position) for name in _POSITION_HEADERS]
+
+
+async def _send(send: Send, status: int, headers: Headers, parts: Sequence[bytes]) -> None:
+    """Sends a response in parts, none before the client has taken most of those before it."""
+    length = b"%d" % sum(map(len, parts))
+    await send({"type": "http.response.start", "status": status, "headers": [*headers, (b"content-length", length)]})
+    for part in parts:
+        await send({"type": "http.response.body", "body": part, "more_body": True})
+    await send({"type": "http.response.body", "body": b""})
 
 
 _POSITION_HEADERS = (

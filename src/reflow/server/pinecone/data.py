@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import asyncio
 from functools import partial
 from typing import Any
-
-from msgspec import Raw
 
 from reflow.engine.engine import Engine
 from reflow.server.pinecone.errors import invalid, not_found
 from reflow.server.pinecone.indexes import Indexes
-from reflow.server.pinecone.requests import EMPTY, Reply, Request, Routes, reply, too_large, written
+from reflow.server.pinecone.requests import (
+    EMPTY,
+    Reply,
+    Request,
+    Routes,
+    released,
+    reply,
+    reply_by_id,
+    too_large,
+    written,
+)
 from reflow.server.pinecone.shapes import (
     Update,
     decode_delete,
@@ -33,6 +41,9 @@ _NUMBER_BYTES = 20
 """Of one number of a vector, written down."""
 
 _SHORTEST_NUMBER_BYTES = len("0.0,")
+
+_LARGE_BYTES = 1 << 18
+"""Others have the event loop once a body of this size was read."""
 
 
 def data_routes(engine: Engine, indexes: Indexes) -> Routes:
@@ -60,6 +71,8 @@ class _Data:
     async def upsert(self, request: Request) -> Reply:
         """Stores records, all of them or none."""
         body = request.decoded(decode_upsert)
+        if len(request.body) > _LARGE_BYTES:
+            await asyncio.sleep(0)
         most = self._limits.records_per_upsert
         if len(body.vectors) > most:
             raise invalid(f"Cannot upsert more than {most} vectors in one request, got {len(body.vectors)}")
@@ -99,7 +112,7 @@ class _Data:
                 if body.top_k > fitting and len((await search()).matches) > fitting:
                     raise too_large(most)
             result = await search(include_values=body.include_values, include_metadata=body.include_metadata)
-        matches = await written(map(told_match, result.matches), most)
+        matches = await written(map(told_match, released(result.matches)), most)
         return reply({"matches": matches, "namespace": body.namespace or "", "usage": usage()})
 
     async def fetch(self, request: Request) -> Reply:
@@ -109,7 +122,9 @@ class _Data:
         self._check_ids(ids)
         async with self._indexes.reading(request.index) as index:
             found = await index.fetch(ids, namespace=inner(namespace))
-        return reply({"vectors": await _by_id(found.values()), "namespace": namespace or "", "usage": usage()})
+        records = list(found.values())
+        del found
+        return await _by_id(records, {"namespace": namespace or "", "usage": usage()})
 
     async def fetch_by_metadata(self, request: Request) -> Reply:
         """Records that pass a filter, page by page."""
@@ -129,8 +144,7 @@ class _Data:
                 limit=min(limit, fitting),
                 pagination_token=body.pagination_token,
             )
-        answer = {"vectors": await _by_id(page.records), "namespace": body.namespace or "", "usage": usage()}
-        return reply(_with_next(answer, page.next))
+        return await _by_id(page.records, _with_next({"namespace": body.namespace or "", "usage": usage()}, page.next))
 
     async def update(self, request: Request) -> Reply:
         """Changes one record, or the metadata of all that pass a filter."""
@@ -236,10 +250,10 @@ class _Data:
             raise invalid(f"Provide between 1 and {most} ids, got {len(ids)}")
 
 
-async def _by_id(records: Collection[Record]) -> dict[str, Raw]:
-    """Records by id."""
-    shown = await written(map(told_stored, records))
-    return {record.id: part for record, part in zip(records, shown, strict=True)}
+async def _by_id(records: list[Record], rest: dict[str, Any]) -> Reply:
+    """An answer that has records by id, and what follows them."""
+    fields = ((record.id, told_stored(record)) for record in released(records))
+    return await reply_by_id("vectors", fields, rest)
 
 
 async def _require(index: Index, namespace: str) -> None:

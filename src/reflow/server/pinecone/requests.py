@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import parse_qs, unquote
@@ -84,10 +84,10 @@ class Fields:
 
 
 class Reply(NamedTuple):
-    """A status and a body: JSON, or nothing."""
+    """A status and a body: JSON, or nothing. A large one is in several parts, to be sent one after the other."""
 
     status: int
-    body: bytes
+    body: bytes | Sequence[bytes]
 
 
 def reply(value: Any, status: int = 200) -> Reply:
@@ -117,6 +117,32 @@ async def written(values: Iterable[Any], most: int | None = None) -> list[Raw]:
             since = total
             await asyncio.sleep(0)
     return parts
+
+
+async def reply_by_id(name: str, fields: Iterable[tuple[str, Any]], rest: Mapping[str, Any]) -> Reply:
+    """An answer of any size: the field `name` is an object with these fields, and some others follow.
+
+    It is written in parts, and others have the event loop in between.
+    """
+    parts: list[bytes] = []
+    part = bytearray(b"{%b:{" % _json(name))
+    separator = b""
+    for id, value in fields:
+        part += b"%b%b:%b" % (separator, _json(id), _json(value))
+        separator = b","
+        if len(part) >= _TURN_BYTES:
+            parts.append(bytes(part))
+            part.clear()
+            await asyncio.sleep(0)
+    parts.append(b"%b},%b" % (part, _json(rest)[1:]))
+    return Reply(200, parts)
+
+
+def released(items: list[T]) -> Iterator[T]:
+    """The items of a list, which loses them: to let go of millions of numbers at once would take long."""
+    items.reverse()
+    while items:
+        yield items.pop()
 
 
 EMPTY = Reply(200, b"{}")

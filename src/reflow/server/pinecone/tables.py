@@ -16,7 +16,7 @@ from reflow.engine.transaction import EngineTransaction
 from reflow.errors import InvalidId, InvalidValue
 from reflow.schema import ID_FIELD, VectorIndex
 from reflow.search import filters
-from reflow.search.metric import Metric, Place, Vector, VectorQuery, checked
+from reflow.search.metric import Metric, Place, Vector, VectorQuery, checked, records_per_turn
 from reflow.server.pinecone.errors import Refused
 from reflow.storage.base import sequence_key
 from reflow.vectors import (
@@ -113,6 +113,7 @@ class TableIndex:
         self._metric: Metric = cast(VectorIndex, index.index).metric
         self._place = place
         self._dims = dims
+        self._turn = records_per_turn(tx.host.limits, dims)
 
     async def query(
         self,
@@ -143,24 +144,26 @@ class TableIndex:
         ranked = await self._tx.wait(
             self._tx.host.vectors.search(self._place, query, self._tx.snapshot.ts, approximate=True)
         )
-        raws = await self._tx.wait(self._tx.snapshot.get_many(self._codec.number, [seq for _, seq in ranked]))
-        matches = [
-            Match(
-                id=cast(str, document[ID_FIELD]),
-                score=self._shown_score(score),
-                values=self._vector(seq) if include_values else None,
-                metadata=_metadata(document) if include_metadata else {},
-            )
-            for (score, seq), raw in zip(ranked, raws, strict=True)
-            if raw is not None
-            for document in (_decode(raw),)
-        ]
+        matches: list[Match] = []
+        for start in range(0, len(ranked), self._turn):
+            part = ranked[start : start + self._turn]
+            raws = await self._tx.wait(self._tx.snapshot.get_many(self._codec.number, [seq for _, seq in part]))
+            for (score, seq), raw in zip(part, raws, strict=True):
+                document = {} if raw is None else _decode(raw)
+                if document:
+                    id = cast(str, document[ID_FIELD])
+                    values = self._vector(seq) if include_values else None
+                    metadata = _metadata(document) if include_metadata else {}
+                    matches.append(Match(id=id, score=self._shown_score(score), values=values, metadata=metadata))
+            await asyncio.sleep(0)
         return QueryResult(matches=matches, namespace=namespace)
 
     async def fetch(self, ids: Iterable[str], *, namespace: str = "") -> dict[str, Record]:
         """Documents by id; those without a vector are none of the index."""
         found: dict[str, Record] = {}
-        for id in () if namespace else ids:
+        for place, id in enumerate(() if namespace else ids, 1):
+            if place % self._turn == 0:
+                await asyncio.sleep(0)
             seq = self._seq(id)
             values = None if seq is None else self._vector(seq)
             raw = None if seq is None or values is None else await self._tx.raw(self._codec, seq, id)
@@ -178,6 +181,8 @@ class TableIndex:
             if wanted is not None and not wanted.matches(self._index.metadata(self._codec.decode(raw))):
                 continue
             records.append(Record(id=id, values=self._vector(seq), metadata=_metadata(_decode(raw))))
+            if len(records) % self._turn == 0:
+                await asyncio.sleep(0)
             if len(records) == limit:
                 return RecordPage(records=records, next=id)
         return RecordPage(records=records, next=None)
