@@ -58,6 +58,14 @@ def test_each_guarantee_is_the_name_of_a_test() -> None:
     assert [n for n in numbers if f"def test_rule_{n}_" not in tests] == []
 
 
+def test_each_test_that_a_document_names_is_there() -> None:
+    named = re.compile(r"`((?:unit|protocol|property|clients|browser|crash)/\w+\.py)(?:::(\w+))?`")
+    found = [match for path in (ROOT / "docs").glob("*.md") for match in named.findall(path.read_text(encoding="utf-8"))]
+    assert len(found) > 50
+    for file, name in found:
+        assert f"def {name}" in (ROOT / "tests" / file).read_text(encoding="utf-8"), f"{file}::{name}"
+
+
 def test_the_readme_has_an_application_that_runs() -> None:
     assert any(snippet.runs for snippet in snippets() if snippet.path.name == "README.md")
 
