@@ -320,6 +320,16 @@ class Limits:
     """Keys of one provider that are kept; those that come first."""
 
     # Doors
+    connections: int = 20_000
+    """Connections of a server, websockets and others; fewer where the system allows fewer open files."""
+    head_bytes: int = 64 << 10
+    """Size of a request's address and headers."""
+    stalled_seconds: float = 30.0
+    """How long a client may take for the head of its request, or for `stalled_bytes` of its body."""
+    stalled_bytes: int = 8 << 10
+    """Bytes of a body that have to come in `stalled_seconds`."""
+    unread_seconds: float = 60.0
+    """How long a client may leave unread what it was sent, where the system can tell (Linux)."""
     message_bytes: int = 17 << 20
     """Size of one websocket message from a client."""
     body_bytes: int = 17 << 20
@@ -332,6 +342,12 @@ class Limits:
     """Texts that one request of a Pinecone client has embedded."""
     queries_per_socket: int = 4096
     """Live queries of one connection."""
+    query_bytes_per_socket: int = 32 << 20
+    """Bytes of the paths, arguments and journals of one connection's live queries."""
+    waiting_bytes: int = 256 << 20
+    """Bytes of arguments of clients' mutations and actions that are not answered yet, over all connections."""
+    queries_per_batch: int = 1000
+    """Queries of one request to /api/query_batch; their results have `result_bytes` together."""
     mutations_per_socket: int = 1000
     """Mutations of one connection that wait for their answer."""
     actions_per_socket: int = 1000

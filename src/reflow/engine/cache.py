@@ -124,6 +124,19 @@ class QueryCache:
             if result is not None:
                 return result
 
+    async def at(
+        self, function: Function[..., Any], args: bytes, identity: Identity | None, snapshot: Snapshot
+    ) -> Result:
+        """The result of a query at a snapshot of the published state, from the cache where it holds then."""
+        while True:
+            entry = self.find(function, args, identity, None)
+            if entry.valid_at(snapshot.ts) and self._now() < entry.expires:
+                assert entry.result is not None
+                return entry.result
+            result = await self.run(entry, snapshot)
+            if result is not None:
+                return result
+
     async def _run_alone(self, entry: Entry) -> Result | None:
         """Runs an entry's query at the published state; who asks meanwhile waits."""
         running = entry.running = asyncio.get_running_loop().create_future()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Protocol, TypeVar
 
@@ -36,6 +36,7 @@ from reflow.errors import (
     FunctionNotFound,
     InvalidArguments,
     InvalidValue,
+    LimitExceeded,
     Misfit,
     OutOfRetention,
     ReflowError,
@@ -296,6 +297,31 @@ class Engine:
             return await self.cache.fresh(function, args, identity, None)
         except InvalidValue as error:
             return Result(None, describe(error, function.path, self.limits, log=False))
+
+    async def query_batch(
+        self, calls: Sequence[tuple[Function[..., Any], bytes]], identity: Identity | None = None
+    ) -> list[Result]:
+        """The results of several queries, all as of the same moment. Raises LimitExceeded where they are too large
+        together."""
+        results: list[Result] = []
+        size, bound = 0, self.limits.result_bytes
+        snapshot = await self.committer.snapshot()
+        try:
+            for function, args in calls:
+                try:
+                    result = await self.cache.at(function, args, identity, snapshot)
+                except InvalidValue as error:
+                    result = Result(None, describe(error, function.path, self.limits, log=False))
+                results.append(result)
+                size += len(result.value or b"")
+                if size > bound:
+                    raise LimitExceeded(
+                        f"the first {len(results)} of {len(calls)} queries gave {size} bytes; limits.result_bytes is "
+                        f"{bound} for all of a batch: ask for fewer at once"
+                    )
+        finally:
+            await self.committer.give_back(snapshot)
+        return results
 
     async def query_at(
         self, function: Function[..., Any], args: bytes, ts: int, identity: Identity | None = None

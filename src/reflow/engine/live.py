@@ -94,6 +94,11 @@ class AddQuery:
     refusal: Result | None = None
     """What the client gets where `function` is None, in place of `missing_function`."""
 
+    @property
+    def size(self) -> int:
+        """Bytes that it takes."""
+        return len(self.path) + len(self.args) + len(self.journal or "")
+
 
 class _Query:
     """One query of one connection."""
@@ -110,7 +115,7 @@ class Connection:
     """One client's query set and version. Its methods are called by the door that holds the socket."""
 
     __slots__ = (
-        *("_hub", "_owed", "_queries", "_removed", "_sink", "_wanted"),
+        *("_hub", "_owed", "_queries", "_removed", "_sink", "_size", "_wanted"),
         *("closed", "identity", "queued", "touched", "version"),
     )
 
@@ -121,6 +126,8 @@ class Connection:
         self.identity: Identity | None = None
         self._wanted = (0, 0)
         self._queries: dict[int, _Query] = {}
+        self._size = 0
+        """Bytes of the queries."""
         self._removed: list[int] = []
         self.touched: set[int] = set()
         self._owed = False
@@ -142,11 +149,16 @@ class Connection:
             self._detach(query)
             self.touched.discard(query_id)
             self._removed.append(query_id)
+            self._size -= query.add.size
         for add in added:
             if add.query_id in self._queries:
                 raise ProtocolError(f"query {add.query_id} is in the query set already")
             self._queries[add.query_id] = _Query(add)
             self.touched.add(add.query_id)
+            self._size += add.size
+        bound = self._hub.limits.query_bytes_per_socket
+        if self._size > bound:
+            raise LimitExceeded(f"more than limits.query_bytes_per_socket = {bound} bytes of queries")
         self._wanted = (new, identity)
         self.wake()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from importlib.metadata import version
 from typing import Any, cast
 from urllib.parse import parse_qs
@@ -16,7 +16,7 @@ from reflow.engine.engine import Engine
 from reflow.engine.files import PATH
 from reflow.engine.live import missing_function
 from reflow.engine.runner import Result
-from reflow.errors import Forbidden, Overloaded, ReflowError
+from reflow.errors import Forbidden, LimitExceeded, Overloaded, ReflowError
 from reflow.functions import Function, Kind
 from reflow.server import frames, local, messages
 from reflow.server.auth import Caller, Verifier, caller_of
@@ -52,6 +52,13 @@ class PathlessCall(Struct, gc=False):
     format: str = "json"
 
 
+class Batch(Struct, gc=False):
+    """The body of several queries."""
+
+    queries: list[FunctionCall]
+
+
+_decode_batch = msgspec.json.Decoder(Batch).decode
 _decode_call = msgspec.json.Decoder(FunctionCall).decode
 _decode_pathless = msgspec.json.Decoder(PathlessCall).decode
 _decode_local = msgspec.json.Decoder(local.LocalCall).decode
@@ -155,6 +162,10 @@ class HttpApi:
             _allow(method, "POST")
             await read_body(receive, self._engine.limits.body_bytes)
             return _JSON_TYPE, b'{"ts":"%b"}' % frames.encode_timestamp(self._engine.committer.published).encode()
+        elif door == "query_batch":
+            _allow(method, "POST")
+            batch = _decoded(_decode_batch, await read_body(receive, self._engine.limits.body_bytes))
+            return _JSON_TYPE, await self._batch(batch.queries, await caller_of(self._verifier, headers))
         elif door in ("query", "mutation", "action", "query_at_ts", "function"):
             _allow(method, "POST", *(["GET"] if door == "query" else []))
             call = _decoded(_decode_call, await read_body(receive, self._engine.limits.body_bytes))
@@ -193,6 +204,26 @@ class HttpApi:
         else:
             result = await self._action(function, args, identity)
         return self._encoded(result, call.format in _PLAIN)
+
+    async def _batch(self, calls: Sequence[FunctionCall], caller: Caller) -> bytes:
+        """Queries at one timestamp: a failed one is an answer like the others."""
+        bound = self._engine.limits.queries_per_batch
+        if len(calls) > bound:
+            raise LimitExceeded(f"{len(calls)} queries in one request; limits.queries_per_batch is {bound}")
+        known = self._engine.known if caller.admin else self._engine.public
+        wanted: list[tuple[Function[..., Any], bytes]] = []
+        answers: list[Result | None] = []
+        for call in calls:
+            _check_format(call.format)
+            path = messages.normal_path(call.path)
+            function = known(path, "query")
+            answers.append(missing_function(messages.shown(path)) if function is None else None)
+            if function is not None:
+                wanted.append((function, _arguments(call.args)))
+        results = iter(await self._engine.query_batch(wanted, caller.identity))
+        whole = [next(results) if answer is None else answer for answer in answers]
+        parts = [self._encoded(result, call.format in _PLAIN) for result, call in zip(whole, calls, strict=True)]
+        return b'{"results":[%b]}' % b",".join(parts)
 
     async def _action(self, function: Function[..., Any], args: bytes, identity: Identity | None) -> Result:
         bound = self._engine.limits.client_actions

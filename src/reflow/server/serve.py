@@ -8,6 +8,7 @@ import gc
 import secrets
 import signal
 import socket
+import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -19,13 +20,15 @@ import uvicorn
 from reflow.backend import Backend
 from reflow.errors import PortInUse, ReflowError
 from reflow.limits import Limits
-from reflow.server.fast_http import FastHttp
+from reflow.server.fast_http import fast_http, look_after
 from reflow.server.fast_socket import FastSocket
 
 if TYPE_CHECKING:
     from reflow.app import App, Durability
 
 _BACKLOG = 2048
+_OWN_FILES = 256
+"""Open files besides those of connections."""
 _GC_THRESHOLD = (20_000, 20, 50)
 _EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}
 """Hosts that stand for all addresses of the machine, and one of these."""
@@ -68,6 +71,7 @@ async def serving(
     `App.open` raises.
     """
     listener = _bound(host, port)
+    _bound_unread(listener, app.limits)
     app.doors.origins.listen_at(host)
     try:
         async with app.doors.running(data, durability, with_logs=with_logs) as opened:
@@ -76,6 +80,7 @@ async def serving(
                 opened.engine.files.serve_at(url)
             server = _Server(_config(app, app.limits))
             task = asyncio.create_task(server.serve(sockets=[listener]), name="reflow-server")
+            looking = asyncio.create_task(look_after(server.server_state.connections, app.limits))
             while not server.started and not task.done():
                 await asyncio.sleep(0.005)
             token = secrets.token_urlsafe(32)
@@ -92,6 +97,7 @@ async def serving(
                 stop()
                 raise
             finally:
+                looking.cancel()
                 await task
     finally:
         listener.close()
@@ -114,6 +120,7 @@ def serve(
 
     async def main() -> None:
         loop = asyncio.get_running_loop()
+        _allow_files(app.limits)
         # What lives as long as the process need not be looked at again; short-lived objects die by reference count.
         gc.freeze()
         gc.set_threshold(*_GC_THRESHOLD)
@@ -159,6 +166,34 @@ def _bound(host: str, port: int) -> socket.socket:
     return listener
 
 
+def _bound_unread(listener: socket.socket, limits: Limits) -> None:
+    """Has the system drop clients that don't take what they were sent, on all connections of a listener."""
+    if sys.platform == "linux":
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(limits.unread_seconds * 1000))
+
+
+def _connections(limits: Limits) -> int:
+    """How many connections there may be. The storage must always be able to open its own files."""
+    if sys.platform == "win32":
+        return limits.connections
+    import resource
+
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return limits.connections if files < 0 else min(limits.connections, max(files - _OWN_FILES, files // 2))
+
+
+def _allow_files(limits: Limits) -> None:
+    """Raises this process's bound of open files as far as the connections need it and the system lets it."""
+    if sys.platform == "win32":
+        return
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = limits.connections + _OWN_FILES
+    if 0 <= soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted if hard < 0 else min(wanted, hard), hard))
+
+
 def _url(host: str, port: int) -> str:
     shown = _EVERYWHERE.get(host, f"[{host}]" if ":" in host else host)
     return f"http://{shown}:{port}"
@@ -167,7 +202,7 @@ def _url(host: str, port: int) -> str:
 def _config(app: Any, limits: Limits) -> uvicorn.Config:
     return uvicorn.Config(
         app,
-        http=FastHttp,
+        http=fast_http(limits, _connections(limits)),
         ws=FastSocket,
         lifespan="off",
         log_config=None,

@@ -77,6 +77,8 @@ class SyncDoor:
         self.transitions = Transitions(with_logs, engine.limits.chunk_bytes)
         self.sockets: set[SyncSocket] = set()
         self.tasks: set[asyncio.Task[None]] = set()
+        self.asked = 0
+        """Bytes of arguments whose calls are not answered yet, of all sockets."""
         self._pinging: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -95,13 +97,25 @@ class SyncDoor:
 
     async def _ping(self) -> None:
         """Clients take 30 to 60 seconds of silence for a dead server."""
-        ticks = 4
+        ticks, limits = 4, self.engine.limits
+        pause = limits.ping_seconds / ticks
+        waited, strangers = 0.0, set[SyncSocket]()
         while True:
-            await asyncio.sleep(self.engine.limits.ping_seconds / ticks)
+            await asyncio.sleep(pause)
             for socket in list(self.sockets):
                 socket.silence += 1
                 if socket.silence >= ticks:
                     socket.ping()
+            waited += pause
+            if waited >= limits.pong_seconds:
+                waited, strangers = 0.0, self._dismiss(strangers)
+
+    def _dismiss(self, strangers: set[SyncSocket]) -> set[SyncSocket]:
+        """Closes those of the strangers that have not introduced themselves yet; whoever is one now."""
+        for socket in strangers:
+            if socket.session is None:
+                socket.end(GONE, "no Connect came")
+        return {socket for socket in self.sockets if socket.session is None}
 
 
 class SyncSocket:
@@ -182,6 +196,7 @@ class SyncSocket:
         self.connection.close()
         self._pending.clear()
         self._held = None
+        self._door.asked -= sum(len(call.args) for call in self._queue or ())
         self._queue = None
         self._watch_expiry(FUTURE)
         self._door.sockets.discard(self)
@@ -325,6 +340,8 @@ class SyncSocket:
         request = message.request_id
         key = (self.session or "", request)
         args = arguments(message.args)
+        if self._door.asked + len(args) > limits.waiting_bytes:
+            return self._answer(request, _too_much(limits.waiting_bytes), 0)
         done = partial(self._mutated, request, len(args))
         self._mutating += 1
         self._ask(len(args))
@@ -381,6 +398,9 @@ class SyncSocket:
             missing = missing_function(messages.shown(path))
             return self.send(frames.response(b"Action", message.request_id, missing, None))
         args = arguments(message.args)
+        if self._door.asked + len(args) > limits.waiting_bytes:
+            overloaded = _too_much(limits.waiting_bytes)
+            return self.send(frames.response(b"Action", message.request_id, overloaded, None))
         self._acting += 1
         self._ask(len(args))
         self._spawn(self._act(message.request_id, function, args, self.connection.identity))
@@ -453,6 +473,7 @@ class SyncSocket:
 
     def _ask(self, size: int) -> None:
         bound = self._engine.limits.socket_buffer_bytes
+        self._door.asked += size
         before, self._asked = self._asked, self._asked + size
         if (before > bound) != (self._asked > bound):
             self._pace()
@@ -488,6 +509,10 @@ class SyncSocket:
 
 def _overloaded(text: str) -> Result:
     return Result(None, Failure(f"{Overloaded.code}: {text}", code=Overloaded.code))
+
+
+def _too_much(bound: int) -> Result:
+    return _overloaded(f"calls of limits.waiting_bytes = {bound} bytes wait already; try again later")
 
 
 def _refusal(path: str, args: bytes) -> Result | None:
