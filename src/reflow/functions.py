@@ -294,10 +294,11 @@ class Module:
         """
         from reflow.migrations import Migration
 
+        spec = spec_of(table)
+
         def register(step: Step) -> Migration:
             _check_signature(step, exactly=2)
-            made = partial(Migration, table=spec_of(table))
-            return self._added(step, lambda path: made(step, path=path, rename=self.rename), pure=True)
+            return self._added(step, lambda path: Migration(step, spec, path=path, rename=self.rename), pure=True)
 
         return register
 
