@@ -261,7 +261,7 @@ def test_a_store_that_is_away_is_told_as_such(s3: Seaweed, monkeypatch: pytest.M
 
 def test_a_bucket_of_others_is_refused_in_one_line(s3: Seaweed) -> None:
     async def test(blobs: Blobs) -> None:
-        with pytest.raises(StorageUnavailable, match="AccessDenied|NoSuchBucket") as caught:
+        with pytest.raises(StorageUnavailable, match=r"AccessDenied|NoSuchBucket") as caught:
             await blobs.put(new_key(), counted(10))
         assert "\n" not in str(caught.value)
 

@@ -69,7 +69,7 @@ async def store(
     ctx: rf.ActionCtx, size: int, content_type: str | None = None, sha256: str | None = None
 ) -> rf.Id[rf.File]:
     """Stores a file that counts up."""
-    return await ctx.storage.store(counted(size), content_type=content_type, sha256=sha256)
+    return await ctx.storage.store(counted(size, max(1000, size // 100)), content_type=content_type, sha256=sha256)
 
 
 @files.action
@@ -86,9 +86,9 @@ def content(size: int) -> bytes:
 
 async def counted(size: int, piece: int = 1000) -> AsyncIterator[bytes]:
     """The same in pieces."""
-    whole = content(size)
+    whole = memoryview(content(size))
     for at in range(0, size, piece):
-        yield whole[at : at + piece]
+        yield bytes(whole[at : at + piece])
 
 
 app = rf.App(modules=[files])

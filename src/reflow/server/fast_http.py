@@ -71,17 +71,16 @@ class FastHttp(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Some of a request has come."""
+        super().data_received(data)
         cycle = self.cycle
         if cycle is None or cycle.scope is not self.scope:  # pyright: ignore[reportUnnecessaryComparison]
             self._head += len(data)
             if self._head > self.limits.head_bytes:
                 bound = self.limits.head_bytes
                 self._refuse(b"431 Request Header Fields Too Large", f"limits.head_bytes is {bound}")
-                return
         else:
             self._head = 0
             self._received += len(data)
-        super().data_received(data)
 
     def _refuse(self, status: bytes, text: str) -> None:
         head = b"HTTP/1.1 %b\r\ncontent-type: text/plain\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"

@@ -178,7 +178,7 @@ class FileDoor:
                 await self._send(first, chunks, receive, send)
             except (ReflowError, TimeoutError) as error:
                 # What can't be completed is cut off: the client sees that it has not got all of it.
-                LOG.warning("sending a file ended early: %s", error or "the client took nothing for too long")
+                LOG.warning("sending a file ended early: %s", str(error) or "the client took nothing for too long")
         finally:
             self._sending -= 1
             await chunks.aclose()
