@@ -73,6 +73,7 @@ class FastHttp(HttpToolsProtocol):
         """Some of a request has come."""
         super().data_received(data)
         cycle = self.cycle
+        # What comes with the rest of its head may be a body: only a head that is not over yet counts as one.
         if cycle is None or cycle.scope is not self.scope:  # pyright: ignore[reportUnnecessaryComparison]
             self._head += len(data)
             if self._head > self.limits.head_bytes:
