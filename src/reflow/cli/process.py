@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import gc
 from collections.abc import Coroutine
 from itertools import chain
 from pathlib import Path
@@ -11,19 +10,15 @@ from typing import Any
 
 import numpy as np
 
+from reflow.server.serve import calm_collector
 from reflow.server.serve import run as run_loop
-
-_GC_THRESHOLD = (50_000, 20, 50)
-"""Objects of requests and syntax trees die by reference counting; cycles are rare, and looking for them is not free."""
 
 _BLAS_SETTERS = ("scipy_openblas_set_num_threads64_", "openblas_set_num_threads64_", "openblas_set_num_threads")
 
 
 def run(main: Coroutine[Any, Any, None]) -> None:
     """Runs to the end on a fast event loop, with a process set up to serve."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*_GC_THRESHOLD)
+    calm_collector()
     use_one_blas_thread()
     run_loop(main)
 
