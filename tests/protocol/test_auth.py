@@ -15,7 +15,7 @@ import pytest
 
 import reflow as rf
 from reflow.server.admin import FILE_NAME
-from tests.support.app_under_test import extra, messages
+from tests.support.auth_app import QUICK, signed
 from tests.support.provider import local_provider
 from tests.support.servers import Threaded, in_thread
 from tests.support.sync_client import SyncClient, added
@@ -23,35 +23,10 @@ from tests.support.tokens import ISSUER
 
 KEY = "long enough, and not easy to guess"
 
-signed = rf.Module("signed")
-
-
-@signed.query
-async def claims(ctx: rf.QueryCtx) -> dict[str, Any]:
-    identity = ctx.auth.identity()
-    return {} if identity is None else {"id": identity.token_identifier, **identity.claims}
-
-
-@signed.mutation
-async def sign(ctx: rf.MutationCtx) -> str | None:
-    identity = ctx.auth.identity()
-    return None if identity is None else identity.subject
-
-
-@signed.action
-async def asks(ctx: rf.ActionCtx) -> list[str | None]:
-    identity = ctx.auth.identity()
-    return [None if identity is None else identity.subject, await ctx.run_mutation(sign)]
-
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Threaded]:
-    app = rf.App(
-        modules=[messages, extra, signed],
-        auth=[ISSUER.provider],
-        environment={"REFLOW_ADMIN_KEY": KEY},
-        limits=rf.Limits(clock_tolerance_seconds=0.001),
-    )
+    app = rf.App(modules=[signed], auth=[ISSUER.provider], environment={"REFLOW_ADMIN_KEY": KEY}, limits=QUICK)
     with in_thread(app, tmp_path_factory.mktemp("data")) as threaded:
         yield threaded
 
@@ -75,7 +50,7 @@ def post(server: Threaded, door: str, path: str, authorization: str | None = Non
 
 
 def test_a_token_signs_in_and_nothing_signs_out(client: SyncClient) -> None:
-    assert client.subscribe(0, "extra:who")["value"] is None
+    assert client.subscribe(0, "signed:who")["value"] is None
     authenticate(client, 0, ISSUER.token("ann"))
     assert client.expect("Transition")["endVersion"]["identity"] == 1
     assert client.results[0] == "ann"
@@ -107,7 +82,7 @@ def test_a_refused_token_ends_the_socket(client: SyncClient, token: str) -> None
     authenticate(client, 0, ISSUER.token("ann"))
     client.expect("Transition")
     authenticate(client, 1, token)
-    client.call("Mutation", "messages:send", {"author": "refused", "body": "never seen"})
+    client.call("Mutation", "signed:sign", {"text": "never seen"})
     error = client.expect("AuthError")
     assert (error["baseVersion"], error["authUpdateAttempted"]) == (1, True)
     assert error["error"].partition(":")[0] in ("InvalidToken", "NoAuthProvider")
@@ -118,7 +93,7 @@ def test_a_refused_token_ends_the_socket(client: SyncClient, token: str) -> None
 
 def test_an_expired_token_ends_the_session(client: SyncClient) -> None:
     authenticate(client, 0, ISSUER.token("ann", lifetime=1))
-    client.subscribe(0, "extra:who")
+    client.subscribe(0, "signed:who")
     error = client.receive()
     assert error == {
         "type": "AuthError",
@@ -133,7 +108,7 @@ def test_an_expired_token_ends_the_session(client: SyncClient) -> None:
 
 def test_a_refresh_in_time_keeps_the_session(client: SyncClient) -> None:
     authenticate(client, 0, ISSUER.token("ann", lifetime=1))
-    client.subscribe(0, "extra:who")
+    client.subscribe(0, "signed:who")
     authenticate(client, 1, ISSUER.token("ann", lifetime=60))
     client.expect("Transition")
     time.sleep(1.2)  # the first token has ended
@@ -143,7 +118,7 @@ def test_a_refresh_in_time_keeps_the_session(client: SyncClient) -> None:
 def test_signing_out_forgets_when_the_token_ends(client: SyncClient) -> None:
     authenticate(client, 0, ISSUER.token("ann", lifetime=1))
     authenticate(client, 1, kind="None")
-    client.subscribe(0, "extra:who")
+    client.subscribe(0, "signed:who")
     time.sleep(1.2)
     assert client.mutate("signed:sign")["result"] is None
 
@@ -151,7 +126,7 @@ def test_signing_out_forgets_when_the_token_ends(client: SyncClient) -> None:
 def test_a_provider_that_is_down_makes_clients_come_back(tmp_path: Path) -> None:
     with local_provider("ES256") as provider:
         provider.down()
-        app = rf.App(modules=[extra], auth=[provider.oidc], limits=rf.Limits(provider_pause_seconds=0.01))
+        app = rf.App(modules=[signed], auth=[provider.oidc], limits=QUICK)
         with in_thread(app, tmp_path) as server:
             token = provider.issuer.token("ann")
             with SyncClient(server.url) as client:
@@ -160,12 +135,12 @@ def test_a_provider_that_is_down_makes_clients_come_back(tmp_path: Path) -> None
             assert closed.rcvd is not None
             assert closed.rcvd.code == 1013
             assert closed.rcvd.reason.startswith("AuthProviderUnavailable: ")
-            response = post(server, "query", "extra:who", f"Bearer {token}")
+            response = post(server, "query", "signed:who", f"Bearer {token}")
             assert (response.status_code, response.json()["code"]) == (503, "AuthProviderUnavailable")
             provider.up()
             with SyncClient(server.url) as client:
                 authenticate(client, 0, token)
-                assert client.subscribe(0, "extra:who")["value"] == "ann"
+                assert client.subscribe(0, "signed:who")["value"] == "ann"
 
 
 # Over HTTP
@@ -173,14 +148,14 @@ def test_a_provider_that_is_down_makes_clients_come_back(tmp_path: Path) -> None
 
 def test_a_bearer_token_names_the_caller(server: Threaded) -> None:
     bearer = f"Bearer {ISSUER.token('ann', email='a@b.test')}"
-    assert post(server, "query", "extra:who", bearer).json()["value"] == "ann"
+    assert post(server, "query", "signed:who", bearer).json()["value"] == "ann"
     assert post(server, "mutation", "signed:sign", bearer).json()["value"] == "ann"
     assert post(server, "action", "signed:asks", bearer).json()["value"] == ["ann", "ann"]
     told = post(server, "query", "signed:claims", bearer).json()["value"]
     assert told == {"id": "https://issuer.test|ann", "email": "a@b.test"}
     assert post(server, "query", "signed:claims").json()["value"] == {}
     for name in ("bob", "ann", "bob"):
-        assert post(server, "query", "extra:who", f"bearer {ISSUER.token(name)}").json()["value"] == name
+        assert post(server, "query", "signed:who", f"bearer {ISSUER.token(name)}").json()["value"] == name
 
 
 @pytest.mark.parametrize(
@@ -203,13 +178,13 @@ def test_a_request_that_shows_something_wrong_runs_nothing(
     server: Threaded, header: str, code: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.DEBUG):
-        response = post(server, "mutation", "messages:send", header, author="wrong", body="x")
+        response = post(server, "mutation", "signed:sign", header, text="wrong")
     assert response.status_code == 401
     assert response.json()["code"] == code
     secret = header.partition(" ")[2]
     if len(secret) > 8:
         assert secret not in response.text + caplog.text
-    assert post(server, "query", "messages:listing", author="wrong").json()["value"] == []
+    assert post(server, "query", "signed:signatures", text="wrong").json()["value"] == []
 
 
 # Administrators
@@ -217,14 +192,14 @@ def test_a_request_that_shows_something_wrong_runs_nothing(
 
 def test_the_admin_key_calls_internal_functions(server: Threaded) -> None:
     admin = f"Convex {KEY}"
-    assert "Could not find" in post(server, "query", "messages:secret").json()["errorMessage"]
-    assert post(server, "query", "messages:secret", admin).json()["value"] == "hidden"
-    assert post(server, "function", "messages:secret", admin).json()["value"] == "hidden"
-    assert post(server, "function", "messages:secret_send", admin).json()["value"] == "hidden"
-    assert post(server, "query", "extra:who", admin).json()["value"] is None
-    refused = post(server, "function", "extra:who", f"Bearer {ISSUER.token('ann')}")
+    assert "Could not find" in post(server, "query", "signed:secret").json()["errorMessage"]
+    assert post(server, "query", "signed:secret", admin).json()["value"] == "hidden"
+    assert post(server, "function", "signed:secret", admin).json()["value"] == "hidden"
+    assert post(server, "function", "signed:secret_sign", admin).json()["value"] is None
+    assert post(server, "query", "signed:who", admin).json()["value"] is None
+    refused = post(server, "function", "signed:who", f"Bearer {ISSUER.token('ann')}")
     assert (refused.status_code, refused.json()["code"]) == (403, "Forbidden")
-    assert post(server, "function", "extra:who").status_code == 403
+    assert post(server, "function", "signed:who").status_code == 403
 
 
 @pytest.mark.parametrize(
@@ -253,19 +228,19 @@ def test_an_administrator_acts_as_somebody(
 
 
 def test_an_administrators_rights_come_and_go(client: SyncClient) -> None:
-    client.modify(added(0, "messages:secret"), added(1, "extra:who"))
+    client.modify(added(0, "signed:secret"), added(1, "signed:who"))
     first = {change["queryId"]: change["type"] for change in client.expect("Transition")["modifications"]}
     assert first == {0: "QueryFailed", 1: "QueryUpdated"}
     authenticate(client, 0, KEY, "Admin")
     client.expect("Transition")
     assert client.results[0] == "hidden"
-    assert client.mutate("messages:secret_send")["result"] == "hidden"
+    assert client.mutate("signed:secret_sign")["success"]
     authenticate(client, 1, ISSUER.token("ann"))
     changes = client.expect("Transition")["modifications"]
     assert [change["type"] for change in changes if change["queryId"] == 0] == ["QueryFailed"]
     assert client.results[1] == "ann"
-    assert not client.mutate("messages:secret_send")["success"]
-    response = client.act("messages:secret")
+    assert not client.mutate("signed:secret_sign")["success"]
+    response = client.act("signed:secret")
     assert "Could not find public function" in response["result"]
 
 
@@ -286,21 +261,21 @@ def test_an_identity_to_act_as_must_be_one(client: SyncClient) -> None:
 def test_a_key_is_made_once_and_for_its_owner_only(tmp_path: Path) -> None:
     keys: list[str] = []
     for _ in range(2):
-        with in_thread(rf.App(modules=[messages, extra], environment={}), tmp_path) as server:
+        with in_thread(rf.App(modules=[signed], environment={}), tmp_path) as server:
             path = tmp_path / FILE_NAME
             keys.append(path.read_text())
             assert path.stat().st_mode & 0o777 == 0o600
-            assert post(server, "query", "messages:secret", f"Convex {keys[-1]}").json()["value"] == "hidden"
+            assert post(server, "query", "signed:secret", f"Convex {keys[-1]}").json()["value"] == "hidden"
     assert keys[0] == keys[1]
     assert len(keys[0]) > 64
 
 
 def test_mistakes_are_told_at_the_start(tmp_path: Path) -> None:
-    short = rf.App(modules=[extra], environment={"REFLOW_ADMIN_KEY": "secret"})
+    short = rf.App(modules=[signed], environment={"REFLOW_ADMIN_KEY": "secret"})
     with pytest.raises(rf.ReflowError, match="at least 24") as caught, in_thread(short, tmp_path):
         pass
     assert "secret" not in str(caught.value)
     (tmp_path / FILE_NAME).write_text("")
-    empty = rf.App(modules=[extra], environment={})
+    empty = rf.App(modules=[signed], environment={})
     with pytest.raises(rf.ReflowError, match="delete it"), in_thread(empty, tmp_path):
         pass

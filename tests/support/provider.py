@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import NamedTuple
+from urllib.parse import parse_qsl
 
 import reflow as rf
 from reflow.auth import Algorithm
@@ -15,6 +17,7 @@ from reflow.testing import TokenIssuer
 
 DISCOVERY = "/.well-known/openid-configuration"
 JWKS = "/keys"
+TOKEN = "/token"
 
 
 class Answer(NamedTuple):
@@ -31,8 +34,9 @@ class LocalProvider:
     def __init__(self, url: str, algorithm: Algorithm) -> None:
         self.url = url
         self.issuer = TokenIssuer(url, algorithm=algorithm)
+        self._minted = 0
         self.asked: list[str] = []
-        """The paths of all requests so far."""
+        """The paths of all requests for keys so far."""
         self.answers: dict[str, Callable[[], Answer]] = {DISCOVERY: self.discovery, JWKS: self.keys}
 
     @property
@@ -47,6 +51,23 @@ class LocalProvider:
     def keys(self) -> Answer:
         """The keys that are published now."""
         return Answer(200, self.issuer.jwks(), {"content-type": "application/json"})
+
+    def token(self, *, do: str = "", subject: str = "ann", **numbers: str) -> Answer:
+        """What a sign-in page would do for a client: a token. First it may do what else is told to happen."""
+        match do:
+            case "rotate":
+                self.issuer.rotate(keep=0)
+            case "down":
+                self.down()
+            case "up":
+                self.up()
+            case _:
+                pass
+        age = float(numbers.get("age", 0))
+        lifetime = float(numbers.get("lifetime", 3600))
+        claims = {"jti": str(self._minted), "iat": None if "ageless" in numbers else time.time() - age}
+        self._minted += 1
+        return said({"token": self.issuer.token(subject, lifetime=lifetime, **claims)})
 
     def down(self) -> None:
         """From now on it has a fault."""
@@ -70,8 +91,12 @@ def local_provider(algorithm: Algorithm = "RS256") -> Generator[LocalProvider, N
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             provider = found[0]
-            provider.asked.append(self.path)
-            answer = provider.answers.get(self.path, lambda: said({}, 404))()
+            path, _, query = self.path.partition("?")
+            if path == TOKEN:
+                answer = provider.token(**dict(parse_qsl(query)))
+            else:
+                provider.asked.append(path)
+                answer = provider.answers.get(path, lambda: said({}, 404))()
             self.send_response(answer.status)
             for name, value in {**answer.headers, "content-length": str(len(answer.body))}.items():
                 self.send_header(name, value)
