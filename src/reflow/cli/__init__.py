@@ -1,4 +1,4 @@
-"""The command line: `reflow demo`, `dev`, `serve`, `run` and `vectors serve`.
+"""The command line: `reflow demo`, `dev`, `serve`, `run`, `migrate`, `crons` and `vectors serve`.
 
 Every mistake of a user ends in one line that says what, where and what to do, and in a status: 2 for a command that
 can't be understood, 1 for one that could not be carried out.
@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from reflow.cli import admin, demo, dev, run, serve
+from reflow.cli import admin, crons, demo, dev, migrate, run, serve
 from reflow.cli.env import env
 from reflow.cli.output import Interrupted, UsageError, complain
 from reflow.cli.vectors import vectors
@@ -54,6 +54,8 @@ cli.command("demo", help=demo.HELP)(demo.demo)
 cli.command("dev", help=dev.HELP)(dev.dev)
 cli.command("serve", help=serve.HELP)(serve.serve)
 cli.command("run", help=run.HELP)(run.run)
+cli.command("migrate", help=migrate.HELP)(migrate.migrate)
+cli.command("crons", help=crons.HELP)(crons.crons)
 cli.command("admin-key", help=admin.HELP)(admin.admin_key)
 cli.add_typer(env)
 cli.add_typer(vectors)

@@ -11,11 +11,11 @@ from typing import Annotated, Any, cast
 
 import typer
 
-from reflow.app import DEFAULT_DATA, App
+from reflow.app import App
 from reflow.cli import local
-from reflow.cli.loading import load_app
 from reflow.cli.output import UsageError, note, show_logs
-from reflow.cli.remote import Remote, holder
+from reflow.cli.places import find_place
+from reflow.cli.remote import Remote
 from reflow.server.admin import SETTING, impersonated
 from reflow.server.auth import home_of
 from reflow.server.serve import run as run_loop
@@ -33,7 +33,6 @@ Examples:
   REFLOW_ADMIN_KEY=... reflow run tasks:cleanup --admin --url https://tasks.example.com
 """
 
-_DEFAULT_APP = "app.py"
 _PATIENCE_SECONDS = 0.5
 """How long scheduled functions may take before it is said that they are waited for."""
 
@@ -60,22 +59,11 @@ def run(
         return
     if admin:
         raise UsageError("--admin goes with --url; who can read the data directory needs no key")
-    loaded = None
-    if app is not None or (data is None and Path(_DEFAULT_APP).is_file()):
-        loaded = load_app(app or _DEFAULT_APP)
-    directory = data or (loaded.data if loaded is not None else Path(os.environ.get("REFLOW_DATA", DEFAULT_DATA)))
-    server = holder(directory)
-    if server is not None:
-        _print(server.call(path, args, caller))
+    place = find_place(data, app)
+    if place.server is not None:
+        _print(place.server.call(path, args, caller))
         return
-    if loaded is None and Path(_DEFAULT_APP).is_file():
-        loaded = load_app(_DEFAULT_APP)
-    if loaded is None:
-        raise UsageError(
-            f"no server has {directory} open, and there is no {_DEFAULT_APP} here: start one with `reflow dev`, or "
-            "name the app with --app"
-        )
-    run_loop(_run_here(loaded, directory, path, args, caller))
+    run_loop(_run_here(place.app(), place.directory, path, args, caller))
 
 
 async def _run_here(app: App, data: Path, path: str, args: dict[str, Any], caller: dict[str, Any] | None) -> None:

@@ -29,8 +29,6 @@ from reflow.storage.base import Row, sequence_key
 if TYPE_CHECKING:
     from reflow.engine.engine import Engine
 
-LOG = logging.getLogger("reflow.migrations")
-
 _FIRST = "0" * 16
 
 
@@ -268,7 +266,6 @@ class Migrations:
             return row
 
         row = await self._engine.transact(job)
-        LOG.error("%s stopped at document %s: %s", migration.path, failed.document, failed)
         return MigrationError(
             f"{migration.path} stopped at document {failed.document} of table {migration.table.name!r}: {failed}. "
             f"{row.looked} of {row.total} documents are done and stay so; when it is mended, the same command goes on "
