@@ -75,7 +75,7 @@ def test_the_python_client_signs_in(server: ServerProcess, provider: LocalProvid
     client.set_auth(provider.issuer.token("bob"))
     while (name := next(subscription)) != "bob":
         assert name == "ann"  # this client tells results again that are the same
-    client.set_auth(None)
+    client.set_auth(None)  # pyright: ignore[reportArgumentType] - this is how one signs out
     while (name := next(subscription)) is not None:
         assert name == "bob"
     assert client.mutation("signed:sign") is None

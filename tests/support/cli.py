@@ -62,10 +62,14 @@ def _process_kept() -> Iterator[None]:
     logger = logging.getLogger("reflow")
     kept = (logger.handlers[:], logger.level, logger.propagate, gc.get_threshold(), warnings.formatwarning)
     path = sys.path[:]
+    modules = set(sys.modules)
     try:
         yield
     finally:
         sys.path[:] = path
+        for name in ("app", "reflow_app_app"):  # what the command knows a user's app.py by
+            if name not in modules:
+                sys.modules.pop(name, None)
         logger.handlers[:], logger.level, logger.propagate = kept[0], kept[1], kept[2]
         gc.set_threshold(*kept[3])
         gc.unfreeze()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shlex
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -71,14 +70,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Here]:
-    import sys
-
-    modules = set(sys.modules)
-    yield Here(monkeypatch, capsys)
-    for name in set(sys.modules) - modules:
-        if name in ("app", "reflow_app_app"):
-            del sys.modules[name]
+def here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Here:
+    return Here(monkeypatch, capsys)
 
 
 def test_run_opens_the_directory_where_no_server_runs(folder: Path) -> None:
