@@ -145,7 +145,7 @@ async def pages(ctx: Any, step: Step) -> Any:
 async def cursors(ctx: Any, step: Step) -> Any:
     """What of the index's keys pages let out. They differ from one database to another."""
     page = await _selected(ctx, step).paginate(_options(step, None))
-    return [cursor for cursor in (page.continue_cursor, page.split_cursor) if cursor is not None]
+    return {"cursors": [cursor for cursor in (page.continue_cursor, page.split_cursor) if cursor is not None]}
 
 
 async def nearest(ctx: Any, step: Step) -> Any:
@@ -394,6 +394,8 @@ OUTSIDE |= {"lacking": lacking, "nested": nested}
 async def _all(ctx: Any, steps: list[Any], known: Mapping[str, Done]) -> list[Any]:
     done: list[Any] = []
     for step in steps:
+        if step["do"] not in known:
+            continue
         try:
             done.append(await known[step["do"]](ctx, step))
         except ReflowError as error:
