@@ -8,11 +8,9 @@ from pathlib import Path
 import pytest
 
 import reflow as rf
-from reflow.engine.environment import StoredVariables, VariableRow, assign
+from reflow.engine.environment import VariableRow, assign
 from reflow.errors import CallFailed, InvalidValue, LimitExceeded, OutOfRetention
 from reflow.storage.memory import MemoryStorage
-from reflow.storage.sqlite import SqliteStorage
-from reflow.system import SystemClock
 from reflow.testing import FaultPlan, Simulation, simulate
 from tests.support import arun
 from tests.support.client import Client
@@ -258,18 +256,15 @@ async def test_removing_what_is_not_there_says_so(sim: Simulation) -> None:
 
 
 def test_variables_of_a_closed_directory_survive_with_all_else(tmp_path: Path) -> None:
+    bare = rf.App(modules=[], environment={})
+
     async def main() -> None:
         async with app.open(tmp_path) as backend:
             await backend.mutation(note_color)
         for number in range(3):
-            storage = SqliteStorage(tmp_path)
-            stored = StoredVariables(storage, SystemClock(), rf.Limits())
-            await stored.open()
-            try:
-                await stored.change({"COLOR": f"shade {number}", "OTHER": "x" if number < 2 else None})
-                assert (await stored.read())["COLOR"] == f"shade {number}"
-            finally:
-                await storage.close()
+            async with bare.open_raw(tmp_path) as raw:
+                await assign(raw.engine, {"COLOR": f"shade {number}", "OTHER": "x" if number < 2 else None})
+                assert raw.engine.variables.stored(raw.engine.committer.published)["COLOR"] == f"shade {number}"
             async with app.open(tmp_path) as backend:
                 assert await backend.mutation(note_color) == f"shade {number}"
         async with app.open(tmp_path) as backend:

@@ -12,11 +12,9 @@ import msgspec
 import pytest
 
 import reflow as rf
-from reflow.engine.environment import StoredVariables, assign
+from reflow.engine.environment import assign
 from reflow.errors import CallFailed, DefinitionError, SettingsError
 from reflow.settings import read_settings
-from reflow.storage.sqlite import SqliteStorage
-from reflow.system import SystemClock
 from reflow.testing import Simulation
 from tests.support import arun
 from tests.support.client import Client
@@ -58,6 +56,7 @@ async def fail(ctx: rf.ActionCtx) -> None:
 
 
 def test_an_app_starts_only_with_the_settings_that_it_needs(tmp_path: Path) -> None:
+    bare = rf.App(modules=[], environment={})
     needing = rf.App(modules=[strict], environment={"ATTEMPTS": "many", **LEAST})
 
     async def main() -> None:
@@ -67,13 +66,8 @@ def test_an_app_starts_only_with_the_settings_that_it_needs(tmp_path: Path) -> N
         assert "API_KEY is not set (Needed.api_key: Secret); set it with `reflow env set API_KEY`" in str(caught.value)
         assert "ATTEMPTS" in str(caught.value)
         assert "many" not in str(caught.value)
-        storage = SqliteStorage(tmp_path)
-        stored = StoredVariables(storage, SystemClock(), rf.Limits())
-        await stored.open()
-        try:
-            await stored.change({"API_KEY": SECRET, "ATTEMPTS": "7"})
-        finally:
-            await storage.close()
+        async with bare.open_raw(tmp_path) as raw:
+            await assign(raw.engine, {"API_KEY": SECRET, "ATTEMPTS": "7"})
         async with needing.open(tmp_path) as backend:
             assert await backend.query(attempts) == 7
 

@@ -3,27 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from reflow.app import DEFAULT_DATA
-from reflow.cli.loading import load_app
+from reflow.app import App
 from reflow.cli.output import UsageError, note
-from reflow.cli.remote import holder
-from reflow.engine.environment import StoredVariables, Told, told
+from reflow.cli.places import AppOption, Data, Place, find_place
+from reflow.engine.environment import told
 from reflow.errors import ReflowError
-from reflow.limits import DEFAULT
-from reflow.server.environment import EnvironmentAnswer, EnvironmentCall
-from reflow.settings import Settings, check_variable
-from reflow.storage.lock import DirectoryLock
-from reflow.storage.sqlite import SqliteStorage
+from reflow.server.environment import EnvironmentAnswer, EnvironmentCall, answered
 from reflow.storage.sqlite_file import FILE_NAME
-from reflow.system import SystemClock
 
 HELP = """The variables that functions read with ctx.env and ctx.settings.
 
@@ -41,6 +33,7 @@ Examples:
   reflow env set MODEL small
   reflow env set API_KEY
   pass show api-key | reflow env set API_KEY
+  reflow env set OFFSET -- -5
 """
 
 GET_HELP = """Say whether a variable is set and where its value comes from; --show prints the value and nothing else.
@@ -48,13 +41,9 @@ GET_HELP = """Say whether a variable is set and where its value comes from; --sh
 Ends with status 1 where it is not set.
 """
 
-_DEFAULT_APP = "app.py"
-
 env = typer.Typer(name="env", help=HELP, no_args_is_help=True)
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The variable, such as API_KEY.")]
-Data = Annotated[Path | None, typer.Option(help="Directory of the database, as of `reflow dev`.")]
-AppOption = Annotated[str | None, typer.Option("--app", help="The app whose directory it is (default: app.py).")]
 
 
 class NotSet(ReflowError):
@@ -127,38 +116,16 @@ def _entered(name: str) -> str:
     return text
 
 
-def _asked(data: Path | None, target: str | None, call: EnvironmentCall) -> EnvironmentAnswer:
+def _asked(data: Path | None, app: str | None, call: EnvironmentCall) -> EnvironmentAnswer:
     """Asks the server that has the directory, else opens the directory here."""
-    loaded = None
-    if target is not None or (data is None and Path(_DEFAULT_APP).is_file()):
-        loaded = load_app(target or _DEFAULT_APP)
-    directory = data or (loaded.data if loaded is not None else Path(os.environ.get("REFLOW_DATA", DEFAULT_DATA)))
-    server = holder(directory)
-    if server is not None:
-        return server.environment(call)
-    return asyncio.run(_asked_here(directory, () if loaded is None else loaded.settings, call))
+    place = find_place(data, app)
+    return asyncio.run(_asked_here(place, call)) if place.server is None else place.server.environment(call)
 
 
-async def _asked_here(
-    directory: Path, settings: tuple[type[Settings], ...], call: EnvironmentCall
-) -> EnvironmentAnswer:
+async def _asked_here(place: Place, call: EnvironmentCall) -> EnvironmentAnswer:
     """The same without a server. What its process would have is not known here."""
-    if not call.changes and not (directory / FILE_NAME).exists():
-        return EnvironmentAnswer(variables=_told({}, settings, call), unknown=[])
-    for kind in settings:
-        for name, value in call.changes.items():
-            if value is not None:
-                check_variable(kind, name, value)
-    with DirectoryLock(directory):
-        storage = SqliteStorage(directory)
-        stored = StoredVariables(storage, SystemClock(), DEFAULT)
-        try:
-            await stored.open()
-            unknown = await stored.change(call.changes) if call.changes else []
-            return EnvironmentAnswer(variables=_told(await stored.read(), settings, call), unknown=unknown)
-        finally:
-            await storage.close()
-
-
-def _told(stored: Mapping[str, str], settings: tuple[type[Settings], ...], call: EnvironmentCall) -> list[Told]:
-    return told(stored, {}, settings, call.name, show=call.show)
+    settings = () if place.loaded is None else place.loaded.settings
+    if not call.changes and not (place.directory / FILE_NAME).is_file():
+        return EnvironmentAnswer(variables=told({}, {}, settings, call.name, show=False), unknown=[])
+    async with App(modules=[], settings=settings, environment={}).open_raw(place.directory) as backend:
+        return await answered(backend.engine, call)

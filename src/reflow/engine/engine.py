@@ -142,6 +142,7 @@ class Engine:
             snapshot = await self.storage.snapshot()
             try:
                 await self.variables.load(snapshot, self.limits.scan_page)
+                self.variables.check()
                 self.vectors.know(named_files(await self.storage.read_meta()))
                 await self.catalog.load_vectors(snapshot, self.vectors)
                 self.vectors.start(ts)
@@ -172,6 +173,11 @@ class Engine:
         ts = await self.storage.open()
         try:
             await self._deploy(None)
+            snapshot = await self.storage.snapshot()
+            try:
+                await self.variables.load(snapshot, self.limits.scan_page)
+            finally:
+                await snapshot.close()
         except BaseException:
             await self.storage.close()
             raise

@@ -14,17 +14,12 @@ import msgspec
 
 from reflow.database import DatabaseWriter, RangeRequest
 from reflow.engine.catalog import Catalog, pages
-from reflow.engine.commit import Clock
-from reflow.engine.record_tables import TABLES, NameCache
 from reflow.engine.transaction import EngineTransaction
 from reflow.errors import InvalidValue, LimitExceeded, OutOfRetention
-from reflow.generations import Generation
-from reflow.ids import encode_id
 from reflow.limits import Limits
 from reflow.schema import Index, Table, TableSpec, spec_of
-from reflow.search.vector import VectorStore
 from reflow.settings import Settings, check_settings, check_variable, check_variable_name, spelled, variables_of
-from reflow.storage.base import Batch, Snapshot, Storage
+from reflow.storage.base import Batch, Snapshot
 
 if TYPE_CHECKING:
     from reflow.engine.engine import Engine
@@ -66,17 +61,20 @@ class Variables:
         return self._catalog.codec(VARIABLES).number
 
     async def load(self, snapshot: Snapshot, page: int) -> None:
-        """Reads what is stored, `page` rows at once. Raises SettingsError where the app's settings need others."""
+        """Reads what is stored, `page` rows at once."""
         codec = self._catalog.codec(VARIABLES)
         self._since = snapshot.ts
         async for rows in pages(snapshot, codec.number, page):
             for _, raw in rows:
                 row = cast(VariableRow, codec.decode(raw))
                 self._stored[row.name] = [_Version(snapshot.ts, row.value)]
-        check_settings(self._settings, self.at(snapshot.ts))
 
-    def check(self, changes: Mapping[str, str | None]) -> None:
-        """Refuses values that the app's settings can't be read from. Raises SettingsError."""
+    def check(self) -> None:
+        """Refuses variables that the app's settings can't be read from. Raises SettingsError, which names all."""
+        check_settings(self._settings, self.at(self._since))
+
+    def check_changes(self, changes: Mapping[str, str | None]) -> None:
+        """The same for values that are to be stored."""
         for kind in self._settings:
             for name, value in changes.items():
                 if value is not None:
@@ -237,62 +235,5 @@ def told(
 
 async def assign(engine: Engine, changes: Mapping[str, str | None]) -> list[str]:
     """`change` in a running engine; what has read one of the variables follows. Raises SettingsError as well."""
-    engine.variables.check(changes)
+    engine.variables.check_changes(changes)
     return await engine.transact(lambda tx: change(tx, changes))
-
-
-class StoredVariables:
-    """The stored variables of a data directory that no server has open; nothing else of it is looked at.
-
-    So variables can be set that an app needs before it starts.
-    """
-
-    def __init__(self, storage: Storage, clock: Clock, limits: Limits) -> None:
-        self.limits = limits
-        self.catalog = Catalog([VARIABLES, spec_of(Generation), *TABLES], limits)
-        self.vectors = VectorStore(limits)
-        self.names = NameCache(limits.names_remembered)
-        self._storage = storage
-        self._clock = clock
-        self._last_us = 0
-
-    async def open(self) -> None:
-        """Opens the storage; whoever handed it in closes it."""
-        self._last_us = await self._storage.open() // 1000
-        if await self.catalog.deploy(self._storage):
-            await self._storage.commit()
-
-    async def read(self) -> dict[str, str]:
-        """All stored variables."""
-        variables = Variables({}, self.catalog)
-        snapshot = await self._storage.snapshot()
-        try:
-            await variables.load(snapshot, self.limits.scan_page)
-            return variables.stored(snapshot.ts)
-        finally:
-            await snapshot.close()
-
-    async def change(self, changes: Mapping[str, str | None]) -> list[str]:
-        """Like `change`; what it did is durable when it returns."""
-        head = await self._storage.head()
-        tx = EngineTransaction(self, head, writable=True)
-        try:
-            unknown = await change(tx, changes)
-            effects = await tx.effects(max(head.ts + 1, self._clock.now_ns(), self._last_us * 1000), None)
-        finally:
-            tx.finish()
-            await head.close()
-        if tx.wrote:
-            await self._storage.apply(effects.batch)
-            await self._storage.commit()
-        return unknown
-
-    def new_seq(self) -> int:
-        """A fresh sequence number."""
-        self._last_us = max(self._last_us + 1, self._clock.now_ns() // 1000)
-        return self._last_us << 12
-
-    def new_id(self, table: int) -> tuple[str, int]:
-        """A fresh id and its sequence number. Nobody is given it, so it need not be hard to guess."""
-        seq = self.new_seq()
-        return encode_id(table, seq, bytes(8)), seq

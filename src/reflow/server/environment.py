@@ -43,7 +43,7 @@ async def serve(engine: Engine, token: str | None, scope: Scope, receive: Receiv
         if scope["method"] != "POST":
             raise HttpError(405, "MethodNotAllowed", "use POST", [(b"allow", b"POST")])
         local.check_caller(scope, dict(cast(Headers, scope["headers"])), token)
-        found = await _answer(engine, await read_body(receive, engine.limits.body_bytes))
+        found = await answered(engine, _decoded(await read_body(receive, engine.limits.body_bytes)))
     except ReflowError as error:
         await HttpApi.refuse(scope, send, error)
         return
@@ -51,12 +51,17 @@ async def serve(engine: Engine, token: str | None, scope: Scope, receive: Receiv
     await answer(send, 200, [(b"content-type", b"application/json"), (b"cache-control", b"no-store")], body)
 
 
-async def _answer(engine: Engine, body: bytes) -> EnvironmentAnswer:
-    try:
-        call = _decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise bad_request("the body must be an object such as {changes, name, show}") from None
+async def answered(engine: Engine, call: EnvironmentCall) -> EnvironmentAnswer:
+    """Does what a call asks for. Raises InvalidValue, LimitExceeded, SettingsError, StorageError."""
     unknown = await assign(engine, call.changes) if call.changes else []
     show = call.show and call.name is not None
     variables = engine.variables.told(engine.committer.published, call.name, show=show)
     return EnvironmentAnswer(variables=variables, unknown=unknown)
+
+
+def _decoded(body: bytes) -> EnvironmentCall:
+    try:
+        return _decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        # What msgspec says may quote a value.
+        raise bad_request("the body must be an object such as {changes, name, show}") from None
