@@ -28,7 +28,7 @@ LIMITED = rf.App(
     limits=Limits(file_bytes=300_000, file_idle_seconds=3, uploads=1),
     origins=["https://app.example"],
 )
-PATIENCE = 20.0
+PATIENCE = 30.0
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def http(server: Threaded) -> Iterator[httpx.Client]:
 
 
 def call(url: str, kind: str, path: str, **args: Any) -> Any:
-    answer = httpx.post(f"{url}/api/{kind}", json={"path": f"files:{path}", "args": args}).json()
+    answer = httpx.post(f"{url}/api/{kind}", json={"path": f"files:{path}", "args": args}, timeout=PATIENCE).json()
     assert answer["status"] == "success", answer
     return answer["value"]
 
@@ -62,7 +62,7 @@ def upload_url(server: Threaded | ServerProcess) -> str:
 
 
 def upload(server: Threaded | ServerProcess, data: bytes, **headers: str) -> str:
-    answer = httpx.post(upload_url(server), content=data, headers=headers)
+    answer = httpx.post(upload_url(server), content=data, headers=headers, timeout=PATIENCE)
     assert answer.status_code == 200, answer.text
     assert answer.headers["content-type"] == "application/json"
     assert set(answer.json()) == {"storageId"}

@@ -11,7 +11,7 @@ import pytest
 import reflow as rf
 from reflow.limits import Limits
 from reflow.server.serve import Serving
-from tests.protocol.test_files_http import address, call, eventually, failed, upload, upload_url
+from tests.protocol.test_files_http import PATIENCE, address, call, eventually, failed, upload, upload_url
 from tests.support.files_app import app, content
 from tests.support.seaweed import Seaweed, seaweed
 from tests.support.servers import Threaded, in_thread
@@ -63,8 +63,14 @@ def test_a_file_goes_there_and_comes_back(server: Threaded, s3: Seaweed) -> None
 
 def test_what_fails_leaves_nothing_there(server: Threaded, s3: Seaweed) -> None:
     wrong = {"digest": "sha-256=" + "A" * 43 + "="}
-    assert failed(httpx.post(upload_url(server), content=content(SIZE), headers=wrong), 400) == "InvalidValue"
-    assert failed(httpx.post(upload_url(server), content=iter([content(21 << 20)])), 413) == "LimitExceeded"
+    assert (
+        failed(httpx.post(upload_url(server), content=content(SIZE), headers=wrong, timeout=PATIENCE), 400)
+        == "InvalidValue"
+    )
+    assert (
+        failed(httpx.post(upload_url(server), content=iter([content(21 << 20)]), timeout=PATIENCE), 413)
+        == "LimitExceeded"
+    )
     eventually(lambda: s3.names() == [])
     assert s3.unfinished() == 0
 
