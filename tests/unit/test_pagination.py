@@ -230,3 +230,151 @@ async def test_the_number_of_items_has_bounds(sim: Simulation) -> None:
     for count in (0, -1, 32_001):
         with pytest.raises(CallFailed, match=r"numItems must be 1 to 32000 \(limits.page_items\)"):
             await sim.query(page, rf.PaginationOptions(num_items=count))
+
+
+# Splits
+
+
+@simulated(app)
+async def test_a_page_can_be_split_in_two(sim: Simulation) -> None:
+    await sim.mutation(add_many, [1, 2, 3, 4, 5])
+    found = await sim.query(page, rf.PaginationOptions(num_items=5))
+    assert found.page_status is None
+    assert found.split_cursor is not None
+    halves = [
+        await sim.query(page, rf.PaginationOptions(num_items=1, end_cursor=found.split_cursor)),
+        await sim.query(
+            page,
+            rf.PaginationOptions(num_items=1, cursor=found.split_cursor, end_cursor=found.continue_cursor),
+        ),
+    ]
+    assert [half.page for half in halves] == [[1, 2, 3], [4, 5]]
+    assert halves[1].continue_cursor == found.continue_cursor
+    for count in (0, 1):  # nothing to split
+        narrow = await sim.query(
+            page, rf.PaginationOptions(num_items=1, cursor=found.continue_cursor if not count else None)
+        )
+        assert len(narrow.page) == count
+        assert narrow.split_cursor is None
+
+
+@pytest.mark.parametrize("bound", [{"maximumRowsRead": 8}, {"maximumBytesRead": 900}])
+def test_a_page_says_how_far_it_went(bound: dict[str, int]) -> None:
+    @simulated(app)
+    async def run(sim: Simulation) -> None:
+        await sim.mutation(add_many, list(range(30)))
+        asked = opts(3) | bound
+        small = await sim.query("rows:page", opts=asked)
+        assert (small.page, small.page_status) == ([0, 1, 2], None)
+        large = await sim.query("rows:page", opts=opts(30) | bound)
+        assert 6 <= len(large.page) < 30  # it ends where it may read no more, and is whole
+        assert large.page_status == "SplitRecommended"
+        assert not large.is_done
+        rest = await sim.query("rows:page", opts=opts(30, large.continue_cursor) | bound)
+        assert rest.page[0] == large.page[-1] + 1
+        # A page with a known end is not whole: its client must split it.
+        everything = await sim.query("rows:page", opts=opts(30))
+        cut = await sim.query("rows:page", opts=opts(3, None, everything.continue_cursor) | bound)
+        assert cut.page_status == "SplitRequired"
+        assert cut.continue_cursor == everything.continue_cursor
+        assert cut.page == large.page
+        # Filtered documents count as well, which may leave a page without any.
+        odd_ones = await sim.query("rows:odd", opts=opts(30) | bound)
+        assert odd_ones.page == [n for n in large.page if n % 2 == 1]
+        assert odd_ones.continue_cursor
+
+    run()
+
+
+@simulated(app)
+async def test_a_page_of_one_row_that_is_over_its_bound_goes_on(sim: Simulation) -> None:
+    """However small the bound, each split brings its client one document further."""
+    await sim.mutation(add_many, [1, 2, 3])
+    end = (await sim.query("rows:page", opts=opts(3))).continue_cursor
+    for bound in ({"maximumRowsRead": 1}, {"maximumBytesRead": 1}):
+        cut = await sim.query("rows:page", opts=opts(3, None, end) | bound)
+        assert (cut.page, cut.page_status) == ([1], "SplitRequired")
+        first = await sim.query("rows:page", opts=opts(3, None, cut.split_cursor) | bound)
+        assert (first.page, first.page_status, first.split_cursor) == ([1], None, None)
+        second = await sim.query("rows:page", opts=opts(3, cut.split_cursor, end) | bound)
+        assert (second.page, second.page_status) == ([2], "SplitRequired")
+
+
+@simulated(app)
+async def test_the_bounds_of_a_page_are_checked(sim: Simulation) -> None:
+    for name in ("maximumRowsRead", "maximumBytesRead"):
+        for bad in (0, -1):
+            with pytest.raises(CallFailed, match=f"{name} must be at least 1"):
+                await sim.query("rows:page", opts=opts(3) | {name: bad})
+
+
+@simulated(rf.App(modules=[rows], limits=rf.Limits(page_split_items=10)))
+async def test_a_page_of_many_items_is_better_split(sim: Simulation) -> None:
+    await sim.mutation(add_many, list(range(11)))
+    assert (await sim.query("rows:page", opts=opts(10))).page_status is None
+    assert (await sim.query("rows:page", opts=opts(11))).page_status == "SplitRecommended"
+
+
+@simulated(rf.App(modules=[rows], limits=rf.Limits(result_bytes=4000)))
+async def test_a_page_that_would_be_too_large_a_result_ends_earlier(sim: Simulation) -> None:
+    """Otherwise it would be an error for ever, and the list behind it out of reach."""
+    await sim.mutation(add_many, list(range(200)))
+    assert await read_all(sim, "rows:page", 200) == list(range(200))
+
+
+@simulated(app)
+async def test_a_cut_page_follows_what_makes_it_whole(sim: Simulation) -> None:
+    await sim.mutation(add_many, list(range(8)))
+    end = (await sim.query("rows:page", opts=opts(8))).continue_cursor
+    client = Client(sim)
+    query = client.add(page, opts=opts(8, None, end) | {"maximumRowsRead": 6})
+    await client.up_to_date()
+    assert client.value(query)["pageStatus"] == "SplitRequired"
+    await sim.mutation(remove, 7)
+    await client.up_to_date()
+    assert client.value(query)["pageStatus"] == "SplitRequired"
+    await sim.mutation(remove, 6)  # the first that it did not read
+    await client.up_to_date()
+    assert client.value(query)["pageStatus"] == "SplitRecommended"
+    assert client.value(query)["page"] == [0, 1, 2, 3, 4, 5]
+
+
+@simulated(rf.App(modules=[rows], limits=rf.Limits(documents_read=16)))
+async def test_pages_of_one_function_leave_each_other_something(sim: Simulation) -> None:
+    await sim.mutation(add_many, list(range(10)))
+    client = Client(sim)
+    query = client.add(two_pages)
+    await client.up_to_date()
+    assert client.value(query) == [[0, 1], [2, 3]]
+    for _ in range(10):
+        await sim.mutation(add_many, [0] * 10)  # into the first page, more than it may read
+    await client.up_to_date()
+    first, second = client.value(query)
+    assert len(first) == 12  # three quarters of what the function may read
+    assert len(second) > 0
+
+
+@rows.query
+async def failing(ctx: rf.QueryCtx) -> list[list[int]]:
+    """Fails between its pages as long as there is a row of kind x."""
+    query = ctx.db.query(Row).using(Row.by_n)
+    first = await query.paginate(rf.PaginationOptions(num_items=2))
+    if await ctx.db.query(Row).using(Row.by_kind, kind="x").first() is not None:
+        raise rf.ApplicationError("between")
+    second = await query.paginate(rf.PaginationOptions(num_items=2, cursor=first.continue_cursor))
+    return [[row.n for row in found.page] for found in (first, second)]
+
+
+@simulated(rf.App(modules=[rows]))
+async def test_pages_keep_their_ends_through_a_failure(sim: Simulation) -> None:
+    await sim.mutation(add_many, [10, 20, 30, 40])
+    client = Client(sim)
+    query = client.add(failing)
+    await client.up_to_date()
+    await sim.mutation(add, n=99, kind="x")
+    await client.up_to_date()
+    assert client.failure(query).code == "ApplicationError"
+    await sim.mutation(add_many, [15, 35])
+    await sim.mutation(remove, 99)
+    await client.up_to_date()
+    assert client.value(query) == [[10, 15, 20], [30, 35, 40]]

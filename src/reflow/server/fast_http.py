@@ -12,6 +12,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from reflow.limits import DEFAULT, Limits
 
 _JOINED_BYTES = 64 << 10
+_take = HttpToolsProtocol.data_received
 
 
 class JoiningTransport:
@@ -71,7 +72,7 @@ class FastHttp(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Some of a request has come."""
-        super().data_received(data)
+        _take(self, data)
         cycle = self.cycle
         # What comes with the rest of its head may be a body: only a head that is not over yet counts as one.
         if cycle is None or cycle.scope is not self.scope:  # pyright: ignore[reportUnnecessaryComparison]
