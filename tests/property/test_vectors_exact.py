@@ -48,16 +48,32 @@ def adversaries(draw: st.DrawFn) -> tuple[Any, Any, int]:
 
 
 @settings(max_examples=300, deadline=None)
-@given(case=adversaries(), metric=METRICS, share=st.sampled_from([None, 1.0, 0.5, 0.05]), seed=st.integers(0, 99))
-def test_the_scan_equals_comparing_every_row(case: Any, metric: Any, share: float | None, seed: int) -> None:
+@given(
+    case=adversaries(),
+    metric=METRICS,
+    share=st.sampled_from([None, 1.0, 0.5, 0.05]),
+    seed=st.integers(0, 99),
+    known=st.booleans(),
+)
+def test_the_scan_equals_comparing_every_row(
+    case: Any, metric: Any, share: float | None, seed: int, known: bool
+) -> None:
     rows, query, limit = case
     seqs = np.random.default_rng(seed).permutation(len(rows)).astype(np.int64)
     wanted = None if share is None else np.random.default_rng(seed + 1).random(len(rows)) < share
-    part = Part(rows, *coded(metric, rows), seqs, wanted)
+    codes, bounds = coded(metric, rows)
+    widest = (float(bounds[1].max()), float(bounds[2].max())) if known else None
+    middle = len(rows) // 2  # what is found in the first part rules out rows of the second
+    parts = [
+        Part(
+            rows[here], codes[here], bounds[:, here], seqs[here], None if wanted is None else wanted[here], None, widest
+        )
+        for here in (slice(middle), slice(middle, None))
+    ]
     every = [(float(scores(metric, row[np.newaxis], query)[0]), int(seq)) for row, seq in zip(rows, seqs, strict=True)]
     if wanted is not None:
         every = [hit for hit, kept in zip(every, wanted, strict=True) if kept]
-    assert best(metric, query, [part], limit) == sorted(every, key=lambda hit: (-hit[0], hit[1]))[:limit]
+    assert best(metric, query, parts, limit) == sorted(every, key=lambda hit: (-hit[0], hit[1]))[:limit]
 
 
 @settings(max_examples=200, deadline=None)

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import cast
 
 import numpy as np
@@ -29,6 +28,9 @@ Bounds = NDArray[np.float64]
 """Shape (3, rows), with Euclidean distance (4, rows): scale, length of what the codes miss, a bound of the length of
 vector and codes, and the squared length. With cosine similarity in units of the vector's length."""
 
+Widest = tuple[float, float]
+"""The greatest length of what the codes of a row miss, and the greatest bound of a row's length."""
+
 Wanted = NDArray[np.bool_] | NDArray[np.intp] | None
 """Which rows are wanted: a mask, row numbers, or None for all."""
 
@@ -41,8 +43,10 @@ _SQUARE_SLACK = 1e-9
 """The same for the query's squared length."""
 _SUM_SLACK = 1e-12
 
-_BLOCK_BYTES = 4 << 20
-_BLOCK_ROWS = 16_384
+_BLOCK_BYTES = 16 << 20
+_BLOCK_ROWS = 32_768
+_GROWTH = 8
+"""Each block has so many times the rows of the one before, until it has the most."""
 _GATHER_BYTES = 1 << 20
 _GATHER_SHARE = 8
 """Where less than one row in so many passes, the rows are gathered and not scanned in place."""
@@ -158,6 +162,13 @@ class Question:
         dots -= reach
         return upper, dots
 
+    def least(self, floor: float, widest: Widest) -> float:
+        """The least product of codes, in units of the row's scale, with which a row can reach a floor. Not with
+        Euclidean distance."""
+        if self._scale == 0:
+            return -np.inf
+        return (floor - widest[0] - widest[1] * self._spread) / self._scale
+
     def near(self, dots: NDArray[np.float64], bounds: Bounds, rows: NDArray[np.intp]) -> NDArray[np.float64]:
         """The middle of the bounds of some rows, `dots` being theirs."""
         dots *= bounds[0].take(rows)
@@ -180,6 +191,8 @@ class Part:
     wanted: Wanted
     added: NDArray[np.float64] | None = None
     """By row, what its score has beside the vectors: the product of the sparse ones."""
+    widest: Widest | None = None
+    """Of these rows, and perhaps of others."""
 
     @property
     def count(self) -> int:
@@ -243,20 +256,35 @@ def best(metric: Metric, query: Vector, parts: Sequence[Part], limit: int) -> li
     question = Question(metric, query)
     near = _Near(limit)
     for place, part in enumerate(parts):
-        for rows, dots, bounds, added in _blocks(part, question.codes, _FIRST_ROWS + _FIRST_SHARE * limit):
-            upper, lower = question.bounds(dots, bounds, added)
-            passing = upper >= near.floor
-            if isinstance(rows, slice):
-                if part.wanted is not None:
-                    passing &= cast("NDArray[np.bool_]", part.wanted[rows])
-                close = np.flatnonzero(passing)
-                numbers = close + rows.start
-            else:
-                close = np.flatnonzero(passing)
-                numbers = rows[close]
-            if len(close):
-                near.offer(place, numbers, upper[close], lower[close])
+        for block in _blocks(part, question.codes, _FIRST_ROWS + _FIRST_SHARE * limit):
+            rows, upper, lower = _reaching(question, part, block, near.floor)
+            if len(rows):
+                near.offer(place, rows, upper, lower)
     return _compared(question, parts, near, limit)
+
+
+def _reaching(
+    question: Question, part: Part, block: _Block, floor: float
+) -> tuple[NDArray[np.intp], NDArray[np.float64], NDArray[np.float64]]:
+    """The wanted rows of a block that may reach the floor, and the bounds of their scores."""
+    rows, dots, bounds, added = block
+    here: NDArray[np.intp] | None = None
+    if part.widest is not None and added is None and floor > -np.inf and question.metric != "euclidean":
+        # As if each row were as uncertain as the most uncertain one: that rules out nearly all of them in fewer steps.
+        here = _picked(part, rows, dots * bounds[0] >= question.least(floor, part.widest))
+        dots, bounds = dots[here], bounds[:, here]
+    upper, lower = question.bounds(dots, bounds, added)
+    passing = upper >= floor
+    close = _picked(part, rows, passing) if here is None else np.flatnonzero(passing)
+    numbers = close if here is None else here[close]
+    return numbers + rows.start if isinstance(rows, slice) else rows[numbers], upper[close], lower[close]
+
+
+def _picked(part: Part, rows: slice | NDArray[np.intp], passing: NDArray[np.bool_]) -> NDArray[np.intp]:
+    """The wanted rows among those that pass, counted from the first of the block. Gathered rows are all wanted."""
+    if isinstance(rows, slice) and part.wanted is not None:
+        passing &= cast("NDArray[np.bool_]", part.wanted[rows])
+    return np.flatnonzero(passing)
 
 
 def foremost(question: Question, part: Part, count: int) -> NDArray[np.intp]:
@@ -275,7 +303,7 @@ _Block = tuple["slice | NDArray[np.intp]", NDArray[np.float64], Bounds, "NDArray
 def _blocks(part: Part, query: Codes, first: int) -> Iterator[_Block]:
     """The products of the query's codes with those of the rows, a block at a time: in place, or gathered.
 
-    The first block is a small one: what it finds keeps most rows of the others out.
+    The first blocks are small ones: what they find keeps most rows of the others out.
     """
     size, dims = part.codes.shape
     count = part.count
@@ -292,8 +320,10 @@ def _blocks(part: Part, query: Codes, first: int) -> Iterator[_Block]:
             yield rows, _dots(query, codes), part.bounds[:, rows], added
         return
     step = min(_BLOCK_ROWS, max(_FEW_ROWS, _BLOCK_BYTES // dims))
-    for start, end in pairwise((0, *range(min(first, step), size, step), size)):
-        rows = slice(start, end)
+    end = 0
+    while end < size:
+        rows = slice(end, min(size, end + min(first, step)))
+        end, first = rows.stop, first * _GROWTH
         if part.wanted is not None and not part.wanted[rows].any():
             continue
         added = None if part.added is None else part.added[rows]

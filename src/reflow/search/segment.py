@@ -18,7 +18,7 @@ from reflow.search.columns import Columns
 from reflow.search.filters import Filter
 from reflow.search.metric import Metric, Vector, VectorChange
 from reflow.search.postings import Postings
-from reflow.search.scan import Bounds, Codes, Part, Wanted, bounds_kept, coded
+from reflow.search.scan import Bounds, Codes, Part, Wanted, Widest, bounds_kept, coded
 from reflow.search.sparse import Sparse
 
 Kind = TypeVar("Kind", bound=np.generic)
@@ -102,6 +102,8 @@ class Segment:
         """Whether rows may lack a dense vector, though the place has dimensions."""
         self.ends: int = 0
         """Rows that have ended."""
+        self.widest: Widest = (0.0, 0.0)
+        """Of all rows; it may stay greater than what is left needs."""
 
     @property
     def bytes(self) -> int:
@@ -122,6 +124,11 @@ class Segment:
         died[revived] = FOREVER
         self.ends -= len(revived)
         return revived
+
+    def _widen(self, bounds: Bounds) -> None:
+        """Learns of rows by their bounds."""
+        missed, length = bounds[1:3].max(axis=1, initial=0.0).tolist()
+        self.widest = max(self.widest[0], missed), max(self.widest[1], length)
 
     def rows_of(self, space: int, ts: int) -> slice:
         """Where the rows of a namespace are that appeared until `ts`, possibly among others."""
@@ -190,6 +197,7 @@ class Tail(Segment):
             for place, vector in enumerate(vectors):
                 target[place] = 0.0 if vector is None else vector
         arrays.codes[rows], arrays.bounds[:, rows] = coded(self.metric, target)
+        self._widen(arrays.bounds[:, rows])
         if len(given) < len(vectors):
             lacking = [place for place, vector in enumerate(vectors) if vector is None]
             arrays.bounds[0, rows][lacking] = np.nan
@@ -219,7 +227,7 @@ class Tail(Segment):
         tail.arrays = self.arrays.taken(rows)
         tail.size = len(rows)
         tail.columns, tail.postings = self.columns.take(rows), self.postings.take(rows)
-        tail.bare = self.bare
+        tail.bare, tail.widest = self.bare, self.widest
         tail.latest = {space: {} for space in np.unique(tail.arrays.spaces).tolist()}
         present = np.flatnonzero(tail.arrays.died == FOREVER)
         tail.ends = tail.size - len(present)
@@ -250,6 +258,7 @@ class Base(Segment):
         self._slices: dict[int, slice] = {}
         """The rows of the namespaces that were looked for last."""
         self.bare = bool(dims and np.isnan(arrays.bounds[0]).any())
+        self._widen(arrays.bounds)
         self.set_births(arrays.born)
         self.set_ends(arrays.died)
 
@@ -393,7 +402,15 @@ class View:
             added, sharing = self.segment.postings.scores(sparse, rows)
             if not dense:
                 wanted = _both(wanted, sharing)
-        return Part(arrays.vectors[rows], arrays.codes[rows], arrays.bounds[:, rows], arrays.seqs[rows], wanted, added)
+        return Part(
+            arrays.vectors[rows],
+            arrays.codes[rows],
+            arrays.bounds[:, rows],
+            arrays.seqs[rows],
+            wanted,
+            added,
+            self.segment.widest,
+        )
 
     def documents(self, filter: Filter | None = None) -> NDArray[np.int64]:
         """The sequence numbers of the rows that are there and pass the filter."""
