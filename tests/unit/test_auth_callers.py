@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 
 import reflow as rf
+from reflow.errors import MissingExtra
 from reflow.server.admin import FILE_NAME, SETTING
+from reflow.server.tokens import TokenVerifier
 from tests.support import arun
 from tests.support.auth_app import claims, secret, sign, signed, who
 from tests.support.cli import Here, running
@@ -123,3 +128,17 @@ def test_the_setting_takes_the_keys_place(folder: Path, here: Here, monkeypatch:
     assert (ended.status, ended.out) == (1, "")
     assert "at least 24" in ended.err
     assert not (folder / ".reflow").exists()
+
+
+def test_without_the_extra_it_is_told_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    provider = rf.JWT("https://issuer.test", jwks="https://issuer.test/keys")
+    monkeypatch.setitem(sys.modules, "jwt", None)
+    with pytest.raises(MissingExtra, match=r"reflow\[auth\]"):
+        TokenVerifier([provider], rf.Limits(), time.time)
+    TokenVerifier([], rf.Limits(), time.time)
+
+
+def test_tokens_cost_nothing_where_nobody_takes_them() -> None:
+    code = "import sys, reflow.server.serve, reflow.testing; print(sorted({'jwt', 'cryptography'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout == "[]\n"
