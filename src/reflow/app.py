@@ -90,7 +90,9 @@ class App:
         self.functions = _gathered(self.modules)
         known = list(_known_to(self.functions.values()))
         stored = [*filter(_is_stored, known), *tables]
-        found = {id(spec): spec for item in stored if not isinstance(item, Vectors) for spec in (spec_of(item),)}
+        specs = [spec_of(item) for item in stored if not isinstance(item, Vectors)]
+        specs += [function.table for function in self.functions.values() if isinstance(function, Migration)]
+        found = {id(spec): spec for spec in specs}
         self.tables: tuple[TableSpec, ...] = tuple(found.values())
         self.indexes = tuple(dict.fromkeys(item for item in stored if isinstance(item, Vectors)))
         self.router = Router()

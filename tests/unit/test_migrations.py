@@ -64,7 +64,9 @@ def version(table: Any, *steps: Callable[..., Any], **limits: Any) -> rf.App:
     for step in steps:
         module.migration(table)(step)
     return rf.App(
-        modules=[module], tables=[table], limits=rf.Limits(**({"migration_batch": 4, "scan_page": 3} | limits))
+        modules=[module],
+        tables=[] if steps else [table],
+        limits=rf.Limits(**({"migration_batch": 4, "scan_page": 3} | limits)),
     )
 
 
@@ -607,9 +609,8 @@ def test_the_former_version_is_refused_where_it_does_not_fit_any_more(storage: S
     arun(main())
 
 
-def test_what_was_before_can_not_be_read_after_a_raw_migration() -> None:
+def test_what_was_before_can_not_be_read_after_a_raw_migration(storage: Storage) -> None:
     async def main() -> None:
-        storage = MemoryStorage()
         await fill(storage)
         reads = rf.Module("reads")
 

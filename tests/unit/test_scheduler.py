@@ -148,6 +148,20 @@ async def begin_twice(ctx: rf.ActionCtx) -> None:
 GATE: list[asyncio.Event] = []
 
 
+@jobs.mutation
+async def sign(ctx: rf.MutationCtx, then: bool) -> None:
+    identity = ctx.auth.identity()
+    await ctx.db.insert(Event(name="nobody" if identity is None else identity.subject, at=0))
+    if then:
+        await ctx.scheduler.run_after(0, sign, then=False)
+        await ctx.scheduler.run_after(0, sign_outside)
+
+
+@jobs.action
+async def sign_outside(ctx: rf.ActionCtx) -> None:
+    await ctx.run_mutation(sign, then=False)
+
+
 @jobs.query
 async def status(ctx: rf.QueryCtx) -> list[Any]:
     rows = await ctx.db.query(rf.Scheduled).collect()
@@ -344,6 +358,14 @@ async def test_actions_schedule_at_once(sim: Simulation) -> None:
     await sim.advance(10)
     assert await sim.query(events) == ["second"]
     assert [row[1] for row in await sim.query(status)] == ["canceled", "success"]
+
+
+@simulated(app)
+async def test_who_schedules_is_not_who_runs(sim: Simulation) -> None:
+    somebody = rf.Identity(issuer="https://id.example.com", subject="somebody")
+    await sim.engine.mutation(sign, b'{"then": true}', somebody)
+    await sim.quiet()
+    assert await sim.query(events) == ["somebody", "nobody", "nobody"]
 
 
 @simulated(app)

@@ -158,7 +158,8 @@ class Engine:
         self.hub.start()
         try:
             await self.transact(generations.forget_removed)
-            await self.transact(self.migrations.declare)
+            for path in await self.transact(self.migrations.declare):
+                LOG.info("the migration %s is not done: `reflow migrate` runs it", path)
             await self.stores.declare()
             await self.scheduler.start()
             self.files.start()

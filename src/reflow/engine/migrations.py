@@ -82,9 +82,13 @@ class Migrations:
             ActionFunction(self.trials, path="_migrations:trials", internal=True, rename=None),
         ]
 
-    async def declare(self, tx: EngineTransaction) -> None:
-        """Enters migrations that are new. They concern the documents stored so far; in a new table there are none."""
-        known = {row.name for row in await self._rows(tx)}
+    async def declare(self, tx: EngineTransaction) -> list[str]:
+        """Enters migrations that are new, and returns the paths of those that are not done.
+
+        They concern the documents stored so far; in a new table there are none.
+        """
+        stored = await self._rows(tx)
+        known = {row.name for row in stored}
         new = [one for path, one in self._known.items() if path not in known]
         until = self._engine.new_seq() if new else 0
         rows = [
@@ -99,6 +103,7 @@ class Migrations:
         ]
         with tx.as_system():
             await tx.insert(spec_of(MigrationStatus), rows, [None] * len(rows))
+        return [row.name for row in (*stored, *rows) if row.state != "done" and row.name in self._known]
 
     @staticmethod
     async def _rows(tx: EngineTransaction) -> list[MigrationStatus]:
