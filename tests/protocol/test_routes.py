@@ -85,6 +85,7 @@ async def who_calls(ctx: rf.ActionCtx, request: Request) -> Response:
 FAILURES: dict[str, Callable[[], BaseException]] = {
     "application": lambda: rf.ApplicationError({"field": "name"}),
     "unsendable": lambda: rf.ApplicationError(object()),
+    "half": lambda: rf.ApplicationError("half \ud800"),
     "http": lambda: HTTPException(418, "short and stout", {"X-Pot": "tea"}),
     "strange": lambda: HTTPException(499, "strange"),
     "bug": lambda: RuntimeError("the password is hunter2"),
@@ -180,10 +181,14 @@ def test_what_a_handler_raises_becomes_an_answer(
     assert response.headers.get("x-pot") == ("tea" if how == "http" else None)
 
 
-def test_data_that_can_not_be_sent_leaves_an_answer(client: httpx.Client) -> None:
-    response = client.get("/fail/unsendable")
-    assert response.status_code == 400
-    assert "can't be sent" in response.json()["message"]
+@pytest.mark.parametrize("how", ["unsendable", "half"])
+def test_data_that_can_not_be_sent_leaves_an_answer(
+    client: httpx.Client, how: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.ERROR, "reflow.functions"):
+        response = client.get(f"/fail/{how}")
+    assert (response.status_code, set(response.json())) == (400, {"code", "message"})
+    assert "data that can't be sent" in caplog.text
 
 
 def test_a_failure_is_logged_with_its_place_and_told_without(

@@ -24,17 +24,18 @@ from reflow import values
 from reflow.auth import Identity
 from reflow.context import FUNCTION_LOG, ActionCtx
 from reflow.engine.engine import Engine
-from reflow.engine.runner import ActionRun
+from reflow.engine.runner import ActionRun, describe
 from reflow.errors import (
     ApplicationError,
     AuthenticationError,
-    InvalidValue,
+    AuthenticationRequired,
     Overloaded,
     ProviderUnavailable,
     ReflowError,
     StorageError,
 )
 from reflow.functions import ActionFunction
+from reflow.limits import Limits
 from reflow.routes import SCOPE_KEY, Mount, Route, Router, check_distinct, request_ctx
 from reflow.server.auth import Verifier, caller_of
 from reflow.server.http_api import Receive, Scope, Send, answer, too_long
@@ -201,7 +202,7 @@ class Routes:
             await send(message)
 
         inner: Scope = {**scope, "path_params": parameters}
-        bounded = _bounded(scope, receive, limits.body_bytes)
+        bounded = _bounded(receive, limits.body_bytes)
         self._running += 1
         patience = asyncio.timeout(limits.action_seconds)
         try:
@@ -214,32 +215,45 @@ class Routes:
                 await response(inner, bounded, noting)
         except ClientDisconnect:
             return
-        except Exception as raised:
-            error = raised
-            if patience.expired():
-                text = f"{route} ran longer than limits.action_seconds = {limits.action_seconds:g}"
-                error = HttpError(504, "FunctionTimeout", text)
-            known = self._told(route, error, started=started)
-            if not started:
-                await _refuse(send, known, error)
+        except Exception as error:
+            # No other variable of this frame keeps the exception: it keeps the frame.
+            text = f"{route} ran longer than limits.action_seconds = {limits.action_seconds:g}"
+            late = HttpError(504, "FunctionTimeout", text) if patience.expired() else None
+            await self._fail(route, late or error, None if started else send)
         finally:
             self._running -= 1
 
-    def _told(self, route: Route, error: Exception, *, started: bool) -> HttpError:
-        """What the client learns of an exception; what is nobody's mistake but the handler's goes to the log."""
-        if not started:
-            match error:
-                case HTTPException():
-                    return _of_starlette(error)
-                case ApplicationError():
-                    return bad_request(str(error), error.code)
-                case HttpError() | AuthenticationError() | ProviderUnavailable() | Overloaded() | StorageError():
-                    return http_error(error)
-                case _:
-                    pass
-        if self._engine.log_errors:
-            FUNCTION_LOG.error("%s raised\n%s", route, "".join(traceback.format_exception(error)).rstrip())
-        return HttpError(500, "InternalServerError", "this endpoint failed; the server's log says why")
+    async def _fail(self, route: Route, error: Exception, send: Send | None) -> None:
+        """Tells the client of an exception, by `send` unless its answer has begun.
+
+        What is nobody's mistake but the handler's goes to the log, and is told without a reason.
+        """
+        match error:
+            case HTTPException():
+                known = _of_starlette(error)
+            case ApplicationError():
+                known = bad_request(str(error), error.code)
+            case AuthenticationRequired():
+                known = HttpError(401, error.code, str(error))
+            case HttpError() | AuthenticationError() | ProviderUnavailable() | Overloaded() | StorageError():
+                known = http_error(error)
+            case _:
+                known = None
+        if known is None or send is None:
+            if self._engine.log_errors:
+                FUNCTION_LOG.error("%s raised\n%s", route, "".join(traceback.format_exception(error)).rstrip())
+            known = HttpError(500, "InternalServerError", "this endpoint failed; the server's log says why")
+        if send is not None:
+            data = _data(error, route, self._engine.limits) if isinstance(error, ApplicationError) else None
+            await _refuse(send, known, data)
+
+
+def _data(error: ApplicationError, route: Route, limits: Limits) -> bytes | None:
+    """What an application's own error brings along; None, which the log explains, for what can't be sent."""
+    failure = describe(error, str(route), limits, log=False)
+    if failure.data is None:
+        FUNCTION_LOG.error("%s", failure.message)
+    return failure.data
 
 
 def _of_starlette(error: HTTPException) -> HttpError:
@@ -249,18 +263,16 @@ def _of_starlette(error: HTTPException) -> HttpError:
     return HttpError(error.status_code, code, str(error.detail), headers)
 
 
-async def _refuse(send: Send, error: HttpError, cause: Exception | None = None) -> None:
+async def _refuse(send: Send, error: HttpError, data: bytes | None = None) -> None:
     """Answers with an error, as JSON: code, message, and the data of an application's own one."""
-    body: dict[str, Any] = {"code": error.short, "message": str(error)}
-    if isinstance(cause, ApplicationError):
-        try:
-            body["data"] = Raw(values.to_plain(values.encode(cause.data)))
-        except InvalidValue:
-            body["message"] = f"{error} (its data can't be sent)"
+    # Any text can be sent so, also one with half of a character.
+    body: dict[str, Any] = {"code": error.short, "message": str(error).encode("utf-8", "backslashreplace").decode()}
+    if data is not None:
+        body["data"] = Raw(values.to_plain(data))
     await answer(send, error.status, [_JSON_TYPE, *error.headers], msgspec.json.encode(body))
 
 
-def _bounded(scope: Scope, receive: Receive, limit: int) -> Receive:
+def _bounded(receive: Receive, limit: int) -> Receive:
     """Reads a request's body, and raises HttpError where that is longer than `limit`."""
     received = 0
 
@@ -292,7 +304,11 @@ async def _lifespan(mount: Mount, state: dict[str, Any], patience: float) -> Asy
     scope = {"type": "lifespan", "asgi": {"version": "3.0", "spec_version": "2.0"}, "state": state}
     task = asyncio.ensure_future(mount.app(scope, inbox.get, send))
     inbox.put_nowait({"type": "lifespan.startup"})
-    await asyncio.wait([task, ready], return_when=asyncio.FIRST_COMPLETED)
+    try:
+        await asyncio.wait([task, ready], return_when=asyncio.FIRST_COMPLETED)
+    except BaseException:
+        task.cancel()
+        raise
     if ready.done() and (reason := ready.result()) is not None:
         await _ended(task, patience)
         last = reason.strip().rpartition("\n")[2]
