@@ -1,4 +1,4 @@
-"""The command line: `reflow demo`, `dev`, `serve`, `run`, `migrate`, `crons` and `vectors serve`.
+"""The command line: `reflow demo`, `dev`, `serve`, `run`, `env`, `migrate`, `crons` and `vectors serve`.
 
 Every mistake of a user ends in one line that says what, where and what to do, and in a status: 2 for a command that
 can't be understood, 1 for one that could not be carried out.
