@@ -9,7 +9,7 @@ import pytest
 
 import reflow as rf
 from reflow.context import Identity
-from reflow.errors import CallFailed, DefinitionError
+from reflow.errors import CallFailed, DefinitionError, DocumentNotFound
 from reflow.storage.memory import MemoryStorage
 from reflow.testing import Simulation, simulate
 from tests.support import arun
@@ -75,6 +75,25 @@ async def rewrite(ctx: rf.MutationCtx, id: rf.Id[Note], text: str, user: str = "
 @notes.mutation
 async def erase(ctx: rf.MutationCtx, id: rf.Id[Note]) -> None:
     await ctx.db.delete(id)
+
+
+@notes.mutation
+async def erase_both(ctx: rf.MutationCtx, mine: rf.Id[Note], other: rf.Id[Note]) -> str:
+    try:
+        await ctx.db.delete_many([mine, other])
+    except DocumentNotFound as error:
+        return str(error)
+    return ""
+
+
+@notes.mutation
+async def revector(ctx: rf.MutationCtx, id: rf.Id[Note], vector: list[float] | None) -> list[float] | None:
+    if vector is None:
+        await ctx.db.delete_vector(Note.meaning, id)
+    else:
+        await ctx.db.set_vector(Note.meaning, id, vector)
+    found = await ctx.db.vector(Note.meaning, id)
+    return None if found is None else found.tolist()
 
 
 @notes.query
@@ -285,6 +304,33 @@ async def test_what_is_anothers_does_not_exist(sim: Simulation) -> None:
     ]
     assert hidden == gone
     assert f"can't patch document {id!r} of table 'notes': it does not exist" in hidden[0]
+
+
+@simulated(app)
+async def test_a_vector_is_as_hidden_as_its_row(sim: Simulation) -> None:
+    """Taking away a vector says nothing of whether there was one."""
+    ann, eve = sim.as_(ANN), sim.as_(EVE)
+    with_vector = await ann.mutation(add, text="x", vector=[1, 0])
+    without = await ann.mutation(add, text="y")
+    for id in (with_vector, without):
+        assert await eve.mutation(revector, id=id, vector=None) is None
+        assert "it does not exist" in await refused(eve.mutation(revector, id=id, vector=[0, 1]))
+    assert await ann.mutation(revector, id=with_vector, vector=[2, 0]) == [2, 0]
+    assert await ann.mutation(revector, id=without, vector=None) is None
+
+
+@simulated(app)
+async def test_what_a_failing_call_has_done_does_not_tell_of_others(sim: Simulation) -> None:
+    """The first of two is deleted, whether the second is another's or gone."""
+    gone = await sim.as_(EVE).mutation(add, text="gone")
+    await sim.as_(EVE).mutation(erase, id=gone)
+    there = await sim.as_(EVE).mutation(add, text="there")
+    for other in (there, gone):
+        mine = await sim.as_(ANN).mutation(add, text="mine")
+        told = await sim.as_(ANN).mutation(erase_both, mine=mine, other=other)
+        assert told.replace(other, "#") == "can't delete document '#' of table 'notes': it does not exist"
+        assert await sim.as_(ANN).query(listed) == []
+    assert await sim.as_(EVE).query(listed) == ["there"]
 
 
 @simulated(app)
