@@ -64,6 +64,14 @@ async function when(passes, what) {
   await client.close();
 }
 
+// a client that is content with its cached token asks for no other
+{
+  const { client, names, asked } = started(() => token(), { initialAuthTokenReuse: true });
+  await when(() => names.at(-1) === "ann", "ann");
+  seen.reused = { result: await client.mutation(sign, {}), asked };
+  await client.close();
+}
+
 // a cached token that has ended is replaced by a new one
 {
   const { client, names, told, asked } = started(({ forceRefreshToken }) =>

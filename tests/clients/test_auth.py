@@ -43,6 +43,7 @@ def test_the_javascript_clients_sign_in(
     assert seen["signing"]["calls"] == ["ann", "ann", "ann", None, "bob"]
     # a cached token first, at once a fresh one, and then whenever one is about to end
     assert seen["refreshed"] == {"names": ["ann"], "told": [True], "asked": [False, True, True, True], "result": "ann"}
+    assert seen["reused"] == {"result": "ann", "asked": [False]}
     assert seen["stale"] == {"told": [True], "asked": [False, True], "result": "ann"}
     assert seen["refused"]["told"] == [False]
     assert 2 <= seen["refused"]["attempts"] <= 4
