@@ -91,7 +91,7 @@ def checked_entries(vectors: Sequence[RecordLike], shape: Shape, seen: set[str])
     entries: list[Entry] = []
     values: list[Any] = []
     for place, record in enumerate(vectors):
-        id, dense, sparse, metadata = _parts(record, place)
+        id, dense, sparse, metadata = parts_of(record, place)
         try:
             key = checked_id(id)
             if key in seen:
@@ -166,7 +166,7 @@ def _at(error: InvalidValue, id: object) -> InvalidValue:
     return type(error)(f"record {shown(id)}: {error}")
 
 
-def _parts(given: RecordLike, place: int) -> tuple[Any, Any, Any, Any]:
+def parts_of(given: RecordLike, place: int) -> tuple[Any, Any, Any, Any]:
     """id, values, sparse values and metadata of what a caller gave as a record."""
     if isinstance(given, Record):
         return given.id, given.values, given.sparse_values, given.metadata

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike
 from reflow.errors import InvalidFilter, InvalidValue, LimitExceeded, VectorStoreUnavailable
 from reflow.limits import DEFAULT, Limits
 from reflow.search.filters import check_metadata, parse
+from reflow.search.records import checked_id, checked_namespace
 from reflow.stores import sdk
 from reflow.stores.attempts import Attempts, Clock, Entropy
 from reflow.stores.connection import Connection, Request
@@ -23,8 +24,6 @@ from reflow.stores.control import REGION_SETTING, ControlPlane, Wanted
 from reflow.stores.positions import Written
 from reflow.stores.records import (
     batches,
-    checked_id,
-    checked_namespace,
     checked_vector,
     sendable,
     wire_records,

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, cast
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -13,14 +13,12 @@ from numpy.typing import ArrayLike, NDArray
 from reflow.errors import InvalidValue
 from reflow.limits import Limits
 from reflow.search.filters import check_metadata
-from reflow.search.sparse import checked_sparse
-from reflow.vectors import Record, RecordLike, SparseValues
+from reflow.search.records import checked_id, parts_of, sparse_of
+from reflow.vectors import RecordLike
 
 Wire = dict[str, Any]
 """A record as Pinecone's SDK takes it: id, values (an array until it is sent), sparse_values, metadata."""
 
-_ID_LENGTH = 512
-_FIELDS = frozenset({"id", "values", "sparse_values", "metadata"})
 _NUMBER_BYTES = 25
 """Longest JSON of a number in a vector with its comma, such as `-1.2345678901234567e-05,`."""
 _FRAME_BYTES = 100
@@ -49,7 +47,7 @@ async def wire_records(vectors: Iterable[RecordLike]) -> list[Wire]:
 
 def wire_record(given: RecordLike, number: int = 0) -> Wire:
     """One record, checked; `number` is its place among others, for the error."""
-    id, values, sparse, metadata = _parts(given, number)
+    id, values, sparse, metadata = parts_of(given, number)
     try:
         record: Wire = {"id": checked_id(id)}
         if values is not None:
@@ -64,38 +62,6 @@ def wire_record(given: RecordLike, number: int = 0) -> Wire:
     if checked:
         record["metadata"] = checked
     return record
-
-
-def _parts(given: RecordLike, number: int) -> tuple[Any, Any, Any, Any]:
-    """id, values, sparse values and metadata of what a caller gave as a record."""
-    if isinstance(given, Record):
-        return given.id, given.values, given.sparse_values, given.metadata
-    if isinstance(given, Mapping):
-        unknown = given.keys() - _FIELDS
-        if unknown or "id" not in given:
-            raise InvalidValue(f"record {number} has the fields {sorted(given)}; a record has {sorted(_FIELDS)}")
-        return given["id"], given.get("values"), given.get("sparse_values"), given.get("metadata")
-    if isinstance(cast(object, given), tuple) and len(given) in (2, 3):
-        return given[0], given[1], None, given[2] if len(given) == 3 else None
-    raise InvalidValue(f"record {number} is a {type(given).__name__}: give (id, values), a mapping or an rf.Record")
-
-
-def checked_id(id: object) -> str:
-    """An id of a record. Raises InvalidValue for what Pinecone does not take as one."""
-    if not isinstance(id, str) or not 1 <= len(id) <= _ID_LENGTH or not id.isascii() or "\0" in id:
-        raise InvalidValue(f"an id is a text of 1 to {_ID_LENGTH} ASCII characters without NUL, got {id!r:.60}")
-    return str.__str__(id)
-
-
-def checked_namespace(name: object) -> str:
-    """The name of a namespace, "" for the default one. Raises InvalidValue for what Pinecone does not take as one."""
-    if name == "" or name == "__default__":
-        return ""
-    if not isinstance(name, str) or len(name) > _ID_LENGTH or not name.isascii() or "\0" in name:
-        raise InvalidValue(
-            f"a namespace is a text of up to {_ID_LENGTH} ASCII characters without NUL, got {name!r:.60}"
-        )
-    return name
 
 
 def checked_vector(values: ArrayLike) -> NDArray[np.float32]:
@@ -114,12 +80,7 @@ def checked_vector(values: ArrayLike) -> NDArray[np.float32]:
 
 def wire_sparse(given: object) -> dict[str, Any]:
     """A sparse vector ready to be sent. Raises InvalidValue."""
-    if isinstance(given, SparseValues):
-        given = {"indices": given.indices, "values": given.values}
-    if not isinstance(given, Mapping) or set(cast("Mapping[str, Any]", given)) != {"indices", "values"}:
-        raise InvalidValue("a sparse vector has `indices` and `values`")
-    parts = cast("Mapping[str, Any]", given)
-    sparse = checked_sparse(parts["indices"], parts["values"])
+    sparse = sparse_of(given)
     return {"indices": sparse.indices.tolist(), "values": sparse.values.tolist()}
 
 
