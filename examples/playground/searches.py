@@ -19,7 +19,6 @@ from playground.lib import embeddings
 from playground.rows import ChunkRow, ResultRow, result_row, source_names, with_sources
 from playground.schema import Answered, Chunk, Related, Search
 from playground.stores import store_of
-from reflow.search.hybrid import fuse
 
 RETRY = rf.Retry(attempts=3, first=0.5, factor=2.0, longest=5.0)
 """Somebody is waiting for the answer."""
@@ -231,7 +230,7 @@ def hybrid_ranking(dense: list[rf.Hit[Chunk]], text: list[rf.Hit[Chunk]], limit:
     }
     best: list[tuple[str, float]] = []
     seen: set[object] = set()
-    for id, score in fuse(_scores(dense), _scores(text)):
+    for id, score in rf.fuse(_scores(dense), _scores(text)):
         thing = described.get(id, id)
         if thing not in seen:
             seen.add(thing)

@@ -23,6 +23,7 @@ from reflow.owners import Owner, namespace_of, owner
 from reflow.pages import Page, PaginationOptions
 from reflow.routes import Router, request_ctx
 from reflow.schema import Collection, Id, Index, Object, Table, TextIndex, VectorIndex, collection, missing
+from reflow.search.hybrid import fuse
 from reflow.settings import Secret, Settings
 from reflow.values import Int64
 from reflow.vectors import Match, QueryResult, Record, SparseValues, Vectors
@@ -91,6 +92,7 @@ __all__ = [
     "VectorIndex",
     "Vectors",
     "collection",
+    "fuse",
     "missing",
     "namespace_of",
     "open_vectors",
