@@ -69,6 +69,8 @@ def test_a_mounted_app_works_beside_other_routes(tmp_path: Path, ws: Any, prefix
             assert client.subscribe(0, "lib/counters:valueOf", {"name": "x"})["value"] == 1
             assert client.mutate("lib/counters:addOne", {"name": "x"})["result"] == 2
             assert client.results[0] == 2
+            large = client.subscribe(1, "extra:large", {"name": "x", "size": 3_000_000})  # in chunks
+            assert large["value"] == "2:" + "x" * 3_000_000
             client.call("Nothing", "")
             assert "Nothing" in client.expect("FatalError")["error"]
             assert client.closed().rcvd is not None
