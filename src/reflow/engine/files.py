@@ -316,10 +316,10 @@ class Files:
         if await self._any_dead():
             while await self._engine.transact(self._give_up) == bound:
                 continue
-        while keys := await self._condemned(bound):
-            for key in keys:
-                await self._blobs.delete(key)
-            await self._engine.transact(lambda tx, keys=keys: self._forget(tx, keys))
+        while condemned := await self._condemned(bound):
+            for blob in condemned:
+                await self._blobs.delete(blob.key)
+            await self._engine.transact(lambda tx, condemned=condemned: self._forget(tx, condemned))
         if await self._any_expired():
             while await self._engine.transact(self._drop_expired) == bound:
                 continue
@@ -341,14 +341,14 @@ class Files:
                 await tx.patch(blob.id, {"state": "deleted"})
         return len(dead)
 
-    async def _condemned(self, bound: int) -> list[str]:
+    async def _condemned(self, bound: int) -> list[Blob]:
         async with self._engine.reading() as tx:
-            return [blob.key for blob in await tx.scan(_equal(Blob.by_state, state="deleted")).take(bound)]
+            return await tx.scan(_equal(Blob.by_state, state="deleted")).take(bound)
 
-    async def _forget(self, tx: EngineTransaction, keys: list[str]) -> None:
-        rows = [await _blob_by(tx, Blob.by_key, key=key) for key in keys]
+    async def _forget(self, tx: EngineTransaction, condemned: list[Blob]) -> None:
+        there = await tx.get([blob.id for blob in condemned])  # another collection may have been as far
         with tx.as_system():
-            await tx.delete([row.id for row in rows if row is not None])
+            await tx.delete([blob.id for blob in there if blob is not None])
 
     def _expired(self) -> RangeRequest:
         before = Bound(value=self.now_ms() - _TOLD_EXPIRED_MS, inclusive=False)
