@@ -176,6 +176,34 @@ async def everything(ctx: rf.QueryCtx) -> list[str]:
     return [note.text for note in await ctx.db.query(Note).collect()]
 
 
+@notes.internal_query(owners="all")
+async def notes_of_all(ctx: rf.QueryCtx) -> list[Note]:
+    return await ctx.db.query(Note).collect()
+
+
+@notes.internal_mutation(owners="all")
+async def name_the_model(ctx: rf.MutationCtx) -> rf.Id[rf.Generation]:
+    return (await ctx.generations.adopt(Note.meaning, rf.Model(embedder="m", dims=2))).id
+
+
+@notes.mutation
+async def flip(ctx: rf.MutationCtx) -> None:
+    await ctx.generations.flip(Note.meaning, 1)
+
+
+@notes.action
+async def save_file(ctx: rf.ActionCtx) -> rf.Id[rf.File]:
+    return await ctx.storage.store(b"bytes")
+
+
+@notes.query
+async def status(ctx: rf.QueryCtx, model: rf.Id[rf.Generation], file: rf.Id[rf.File]) -> list[Any]:
+    """What of reflow's own tables a function comes to see."""
+    listed = [await ctx.db.query(table).collect() for table in (rf.Generation, rf.File)]
+    metadata = await ctx.storage.metadata(file)
+    return [*listed, await ctx.db.get_many([model, file]), metadata is not None, await ctx.db.query(rf.File).count()]
+
+
 @notes.internal_query
 async def inner(ctx: rf.QueryCtx) -> list[str]:
     return [note.text for note in await ctx.db.query(Note).collect()]
@@ -442,6 +470,16 @@ async def test_what_was_scheduled_is_seen_and_cancelled_by_who_scheduled_it(sim:
     assert "is no scheduled function" in await refused(sim.as_(EVE).mutation(call_off, id=id))
     await sim.as_(ANN).mutation(call_off, id=id)
     assert [row.state.kind for row in await sim.query(rows)] == ["canceled"]
+
+
+@simulated(app)
+async def test_reflows_own_tables_tell_nothing_of_others(sim: Simulation) -> None:
+    """A file is known by its id, as everywhere; nobody can make a list of ids."""
+    file, model = await sim.as_(ANN).action(save_file), await sim.mutation(name_the_model)
+    for caller in (ANN, EVE, None):
+        assert await sim.as_(caller).query(status, model=model, file=file) == [[], [], [None, None], True, 0]
+        told = await refused(sim.as_(caller).mutation(flip))
+        assert "NotTheOwner: a generation of notes.meaning is made of the rows of all owners" in told
 
 
 # Caches, live queries, pages

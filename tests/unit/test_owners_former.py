@@ -75,11 +75,13 @@ def test_rows_from_before_there_were_owners_wait_for_one() -> None:
                 assert await sim.as_(caller).query(owned.listed) == []
                 assert await sim.as_(caller).action(owned.found_outside) == [[], [], [], []]
             assert await sim.query(owned.everything) == ["red"]
+            assert [note.user for note in await sim.query(owned.notes_of_all)] == [""]
+            assert await sim.mutation(owned.tidy_all, text="red wine") == 1
             with pytest.raises(CallFailed, match="would be nobody's"):
-                await sim.mutation(owned.tidy_all, text="x")
+                await sim.mutation(owned.give, id=rf.Id(id), user="")
             await sim.mutation(owned.give, id=rf.Id(id), user=ANN.token_identifier)
-            assert await sim.as_(ANN).query(owned.listed) == ["red"]
-            assert await sim.as_(ANN).action(owned.found_outside) == [["red"], ["red"], ["red"], []]
+            assert await sim.as_(ANN).query(owned.listed) == ["red wine"]
+            assert await sim.as_(ANN).action(owned.found_outside) == [["red wine"], ["red wine"], ["red wine"], []]
             assert await sim.as_(EVE).action(owned.found_outside) == [[], [], [], []]
 
     arun(main())

@@ -225,14 +225,14 @@ class TableCodec:
             for name in fields:
                 if name[:1] == "_":
                     raise InvalidValue(f"a document of {self.name!r} can't have the field {name!r}: _ is for reflow's")
-            return self._checked({CREATED_FIELD: created, ID_FIELD: id, **fields}, check)
+            return self._checked({CREATED_FIELD: created, ID_FIELD: id, **fields}, check, self.spec.owner)
         if type(document) is not self.spec.document:
             raise InvalidValue(
                 f"table {self.name!r} holds {self.spec.document.__name__}, not {type(document).__name__}"
             )
         setattr(document, ID_FIELD, id)
         setattr(document, CREATED_FIELD, created)
-        return self._checked(document, check)
+        return self._checked(document, check, self.spec.owner)
 
     def patched(self, raw: bytes, changes: Mapping[str, Any], check: IdCheck) -> tuple[bytes, Any]:
         """Bytes and a checked copy of a stored document with some fields changed. UNSET removes a field."""
@@ -248,7 +248,8 @@ class TableCodec:
                 setattr(document, name, None)
             else:
                 raise InvalidValue(f"{self.name}.{name} can't be removed: its default is not rf.missing()")
-        return self._checked(document, check)
+        rule = self.spec.owner
+        return self._checked(document, check, rule if rule is not None and rule.field in changes else None)
 
     def replaced(self, raw: bytes, document: Any, check: IdCheck) -> tuple[bytes, Any]:
         """Bytes and a checked copy of `document` under the id and time of the stored one."""
@@ -266,7 +267,8 @@ class TableCodec:
             raise type(error)(f"a document of table {self.name!r} does not fit: {error}") from None
         return self._checked(document, check)
 
-    def _checked(self, document: Any, check: IdCheck) -> tuple[bytes, Any]:
+    def _checked(self, document: Any, check: IdCheck, owner: Owner | None = None) -> tuple[bytes, Any]:
+        """`owner`: the document must have one; that of older rows may still be missing."""
         try:
             raw = values.encode(document)
             copy = self._decode(raw)
@@ -276,11 +278,13 @@ class TableCodec:
                 self._walk(copy, check)
         except InvalidValue as error:
             raise type(error)(f"a document of table {self.name!r} does not fit: {error}") from None
-        if self.owner_of is not None and self.name[0] != "_" and not _is_owner(self.owner_of(copy)):
-            raise InvalidValue(
-                f"a document of table {self.name!r} would be nobody's: a function for all owners gives "
-                f"{cast('Owner', self.spec.owner).field!r} a value, others leave it to insert"
-            )
+        if owner is not None and self.owner_of is not None and self.name[0] != "_":
+            found = self.owner_of(copy)
+            if not isinstance(found, str) or not found:
+                raise InvalidValue(
+                    f"a document of table {self.name!r} would be nobody's: a function for all owners gives "
+                    f"{owner.field!r} a value, others leave it to insert"
+                )
         if len(raw) > self._largest:
             raise InvalidValue(
                 f"a document of table {self.name!r} has {len(raw)} bytes; limits.document_bytes allows "
@@ -302,10 +306,6 @@ class TableCodec:
                     "index something shorter, such as a digest, or use a text index"
                 )
         return keys
-
-
-def _is_owner(value: object) -> bool:
-    return isinstance(value, str) and value != ""
 
 
 def patch_dict(table: str, document: dict[str, Any], name: str, value: Any) -> None:

@@ -120,7 +120,7 @@ class OwnedTransaction:
         if wanted is None:
             return 0
         rule = request.table.owner
-        exact = rule is not None and rule.field in wanted.equal
+        exact = rule is not None and rule.field in wanted.equal and wanted.filter is None
         return await self._tx.count(replace(wanted, own=None) if exact else wanted)
 
     async def paginate(self, request: RangeRequest, options: PaginationOptions) -> Page[Any]:
