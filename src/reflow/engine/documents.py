@@ -33,7 +33,7 @@ IdCheck = Callable[[object, str], None]
 IdWalk = Callable[[Any, IdCheck], None]
 
 
-class Key(NamedTuple):
+class Key(msgspec.Struct, frozen=True, gc=False):
     """A document's key in a range index. `ends` are the lengths of its prefixes: no field, one field, and so on."""
 
     full: bytes

@@ -49,6 +49,8 @@ class Space:
         first = encode_part(index.number)
         self._head = first + encode_part(number)
         self._turn = records_per_turn(tx.host.limits, index.dims)
+        self._shared: dict[int, tuple[int, ...]] = {}
+        """The ends of keys by length: the write log keeps those of many records."""
         self._ends = (0, len(first), len(self._head))
 
     # Reading
@@ -230,7 +232,10 @@ class Space:
 
     def _key(self, id: str, seq: int) -> Key:
         part = self._head + encode_part(id)
-        return Key(part + sequence_key(seq), (*self._ends, len(part)))
+        ends = self._shared.get(len(part))
+        if ends is None:
+            ends = self._shared[len(part)] = (*self._ends, len(part))
+        return Key(part + sequence_key(seq), ends)
 
 
 def told_sparse(sparse: Sparse | None) -> SparseValues | None:
