@@ -77,7 +77,7 @@ class _Form:
         self.dims = dims
         self.metric: Metric = metric
         self.unit = unit
-        together = 1 if dims < 64 else 2 if dims < 1024 else 4
+        together = 1 if dims < 256 else 2 if dims < 1024 else 4
         self.parts = math.ceil((dims + (metric == "dotproduct")) / together)
         self.width = self.parts * together
 
