@@ -265,7 +265,7 @@ class TableCodec:
             document = self._decode(raw)
         except InvalidValue as error:
             raise type(error)(f"a document of table {self.name!r} does not fit: {error}") from None
-        return self._checked(document, check)
+        return self._checked(document, check, self.spec.owner)
 
     def _checked(self, document: Any, check: IdCheck, owner: Owner | None = None) -> tuple[bytes, Any]:
         """`owner`: the document must have one; that of older rows may still be missing."""
