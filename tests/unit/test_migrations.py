@@ -597,6 +597,25 @@ def test_the_former_version_goes_on_where_what_was_changed_fits_it(storage: Stor
     arun(main())
 
 
+def test_a_look_leaves_files_of_vectors_as_they_are(tmp_path: Path) -> None:
+    async def main() -> None:
+        storage = SqliteStorage(tmp_path)
+        await fill(storage)
+        app = version(T.Old, vector_file_bytes=1)
+        async with started(storage, app):
+            pass
+        files = sorted((tmp_path / "vectors").iterdir())
+        assert files
+        async with raw(storage, app) as backend:
+            assert await statuses(backend) == {}
+        assert sorted((tmp_path / "vectors").iterdir()) == files
+        async with started(storage, app) as sim:
+            (table,) = [table for table in sim.engine.vectors.tables.values() if table.bytes]
+            assert table.file is not None
+
+    arun(main())
+
+
 def test_the_former_version_is_refused_where_it_does_not_fit_any_more(storage: Storage) -> None:
     async def main() -> None:
         ids = await fill(storage)
@@ -661,21 +680,31 @@ def test_a_collection_can_be_migrated_and_a_table_made_of_it(storage: Storage) -
     arun(main())
 
 
-def test_documents_of_an_owner_stay_somebodys() -> None:
+def test_a_migration_gives_documents_their_owners(storage: Storage) -> None:
     class Owned(rf.Table, table="notes", owner="user"):
         user: str = rf.owner()
         text: str
         rank: int = 0
 
     async def give(ctx: rf.MigrationCtx, document: dict[str, Any]) -> dict[str, Any]:
-        return {"user": "" if document["rank"] == 2 else "somebody"}
+        return {"user": f"https://id.example.com|{'even' if document['rank'] % 2 == 0 else 'odd'}"}
+
+    reads = rf.Module("reads")
+
+    @reads.query
+    async def ranks(ctx: rf.QueryCtx) -> list[int]:
+        return [note.rank for note in await ctx.db.query(Owned).collect()]
 
     async def main() -> None:
-        storage = MemoryStorage()
-        ids = await fill(storage)
-        async with raw(storage, version(Owned, give)) as backend:
-            with pytest.raises(CallFailed, match=rf"document {ids[2]} .*would be nobody's"):
-                await backend.action(path(give))
+        await fill(storage)
+        app = version(Owned, give)
+        async with raw(storage, app) as backend:
+            await backend.action(path(give))
+        async with started(storage, rf.App(modules=[*app.modules, reads])) as sim:
+            for subject, expected in (("even", [0, 2, 4, 6, 8, 10]), ("odd", [1, 3, 5, 7, 9]), ("other", [])):
+                identity = rf.Identity(issuer="https://id.example.com", subject=subject)
+                result = await sim.engine.query(ranks, b"{}", identity)
+                assert ranks.decode_result(result.value or b"") == expected
 
     arun(main())
 

@@ -215,7 +215,8 @@ class Engine:
         await self.hub.close()
         self.watchdog.stop()
         try:
-            await self._leave_files()
+            if not self.raw:  # then it knows of none
+                await self._leave_files()
         finally:
             await self.storage.close()
 

@@ -131,13 +131,13 @@ class Migrations:
         if self._engine.raw:
             await self._engine.in_group(lambda: self._engine.catalog.unsettle(self._engine.storage, migration.table))
         row = await self._engine.transact(lambda tx: self._begin(tx, migration, again))
-        final = _completes([migration.path], migration.table, await self._listed())
+        strict = self._engine.raw and _completes([migration.path], migration.table, await self._listed())
         began = self._engine.clock.now_ns()
         while row.state == "running":
             if seconds is not None and self._engine.clock.now_ns() - began >= seconds * 1e9:
                 break
             try:
-                row = await self._engine.transact(lambda tx: self._batch(tx, migration, final))
+                row = await self._engine.transact(lambda tx: self._batch(tx, migration, strict))
             except Misstep as failed:
                 raise await self._failed(migration, failed) from failed.__cause__
         return row
@@ -177,7 +177,7 @@ class Migrations:
         """How the documents of a table are read now; None where nothing was ever stored in it."""
         return self._engine.catalog.tables.get(table.name)
 
-    async def _batch(self, tx: EngineTransaction, migration: Migration, final: bool) -> MigrationStatus:
+    async def _batch(self, tx: EngineTransaction, migration: Migration, strict: bool) -> MigrationStatus:
         """Gives a migration its next documents; what it changes and how far it came commit together."""
         (row,) = [row for row in await self._rows(tx) if row.name == migration.path]
         codec = self._codec(migration.table)
@@ -185,7 +185,7 @@ class Migrations:
         for stored in found:
             assert codec is not None
             tx.count_anew()
-            row.changed += await self._migrate(tx, migration, codec, stored, final)
+            row.changed += await self._migrate(tx, migration, codec, stored, strict)
         row.looked += len(found)
         row.total = max(row.total, row.looked)
         if found:
@@ -208,14 +208,14 @@ class Migrations:
         return rows
 
     async def _migrate(
-        self, tx: EngineTransaction, migration: Migration, codec: TableCodec, stored: Row, final: bool
+        self, tx: EngineTransaction, migration: Migration, codec: TableCodec, stored: Row, strict: bool
     ) -> bool:
         """Changes one document; whether there was anything to change. Raises Misstep."""
         changed = await self._applied(tx, migration, values.decode(stored.value, trusted=True))
-        if changed is None and not final:
+        if changed is None and not strict:
             return False
         fields = values.decode(stored.value, trusted=True) if changed is None else changed
-        raw, copy = self._fitted(codec, document_id(stored.value), migration, fields, final)
+        raw, copy = self._fitted(codec, document_id(stored.value), migration, fields, strict)
         if changed is None:
             return False
         former = codec.decode(stored.value)
@@ -224,12 +224,12 @@ class Migrations:
         return True
 
     def _fitted(
-        self, codec: TableCodec, id: str, migration: Migration, fields: dict[str, Any], final: bool
+        self, codec: TableCodec, id: str, migration: Migration, fields: dict[str, Any], strict: bool
     ) -> tuple[bytes, Any]:
-        """Bytes and document for a table; where `final`, as the application defines it. Raises Misstep."""
+        """Bytes and document for a table; where `strict`, as the application defines it. Raises Misstep."""
         check = self._engine.catalog.check_id
         try:
-            if final and self._engine.raw:
+            if strict:
                 raw, _ = self._engine.catalog.defined(migration.table, codec.number).rewritten(fields, check)
                 fields = values.decode(raw)
             return codec.rewritten(fields, check)
@@ -291,8 +291,9 @@ class Migrations:
             chain = [_part(one, rows[one.path]) for one in chosen if one.table is table]
             if name is not None and rows[name].state == "done":
                 chain[-1] = Part(chain[-1].migration, 0, self._engine.new_seq())
-            final = _completes([part.migration.path for part in chain], table, list(rows.values()))
-            trials.append(await self._try(table, chain, final))
+            paths = [part.migration.path for part in chain]
+            strict = self._engine.raw and _completes(paths, table, list(rows.values()))
+            trials.append(await self._try(table, chain, strict))
         return trials
 
     def _find(self, path: str) -> Migration:
@@ -300,7 +301,7 @@ class Migrations:
             raise MigrationError(f"no migration {path!r} in this app; it has {', '.join(self._known) or 'none'}")
         return self._known[path]
 
-    async def _try(self, table: TableSpec, chain: list[Part], final: bool) -> Trial:
+    async def _try(self, table: TableSpec, chain: list[Part], strict: bool) -> Trial:
         trial = Trial(
             table_name=table.name, migrations=[part.migration.path for part in chain], documents=0, changed=0, failing=0
         )
@@ -310,7 +311,7 @@ class Migrations:
         async for tx, stored in self._documents(codec, chain):
             trial.documents += 1
             try:
-                trial.changed += await self._try_one(tx, codec, chain, stored, final)
+                trial.changed += await self._try_one(tx, codec, chain, stored, strict)
             except Misstep as failed:
                 trial.failing += 1
                 if trial.document is None:
@@ -332,7 +333,7 @@ class Migrations:
             after = rows[-1].seq if rows else after
 
     async def _try_one(
-        self, tx: EngineTransaction, codec: TableCodec, chain: list[Part], stored: Row, final: bool
+        self, tx: EngineTransaction, codec: TableCodec, chain: list[Part], stored: Row, strict: bool
     ) -> bool:
         fields: dict[str, Any] = values.decode(stored.value, trusted=True)
         changed = False
@@ -341,8 +342,8 @@ class Migrations:
                 after = await self._applied(tx, part.migration, fields)
                 changed = changed or after is not None
                 fields = after if after is not None else values.decode(values.encode(fields))
-        if changed or final:
-            self._fitted(codec, document_id(stored.value), chain[-1].migration, fields, final)
+        if changed or strict:
+            self._fitted(codec, document_id(stored.value), chain[-1].migration, fields, strict)
         return changed
 
 

@@ -236,6 +236,7 @@ class Scheduler:
             return
         row = await self._row(id)
         if row is None or row.state.kind != "pending":
+            self._failures.pop(id, None)
             return
         if not self._has_come(row.scheduled_time):
             self._push(row.scheduled_time, id)
