@@ -393,6 +393,22 @@ async def test_what_is_deleted_while_it_is_read_is_not_read_on(sim: Simulation) 
         await anext(chunks)
 
 
+@simulated(app)
+async def test_bytes_that_went_with_their_file_are_no_error_of_the_server(sim: Simulation) -> None:
+    id = await sim.action("files:store", size=600_000)
+    early, late = [await files_of(sim).download(id, 0, None) for _ in range(2)]
+    assert early is not None
+    assert late is not None
+    chunks = aiter(early)
+    await anext(chunks)
+    await sim.mutation("files:delete", file=id)
+    await files_of(sim).collect()
+    assert blobs_of(sim) == {}
+    for reading in (chunks, aiter(late)):
+        with pytest.raises(DocumentNotFound, match="was deleted while it was read"):
+            await anext(reading)
+
+
 # After crashes
 
 

@@ -262,27 +262,29 @@ class Files:
         """
         if start >= stop:
             return
-        reader = await self._blobs.open(stored.key, start, stop)
         try:
-            while chunk := await reader.read():
-                if not await self._is_there(stored):
-                    raise DocumentNotFound(f"file {stored.file.id!r} was deleted while it was read")
-                yield chunk
-        finally:
-            await reader.close()
+            reader = await self._blobs.open(stored.key, start, stop)
+            try:
+                while chunk := await reader.read():
+                    await self._check_there(stored)
+                    yield chunk
+            finally:
+                await reader.close()
+        except StorageError:
+            await self._check_there(stored)  # its bytes may be missing because it was deleted
+            raise
 
-    async def _is_there(self, stored: StoredFile) -> bool:
-        """Whether a file has not been deleted; only commits that came since the last look are looked at."""
+    async def _check_there(self, stored: StoredFile) -> None:
+        """Raises DocumentNotFound for a file that was deleted. Only commits since the last look are looked at."""
         committer = self._engine.committer
         published = committer.published
         if published != stored.ts and committer.log.changed_since(stored.ts, stored.reads):
             found = await self.find(stored.key)
             if found is None:
-                return False
+                raise DocumentNotFound(f"file {stored.file.id!r} was deleted while it was read")
             stored.reads, stored.ts = found.reads, found.ts
         else:
             stored.ts = published
-        return True
 
     async def download(self, id: str, start: int, stop: int | None) -> FileDownload | None:
         """The bytes of a file for an action."""
