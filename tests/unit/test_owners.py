@@ -126,6 +126,18 @@ async def pins(ctx: rf.QueryCtx) -> int:
     return await ctx.db.query(Pin).count()
 
 
+@notes.query
+async def peeped(ctx: rf.QueryCtx) -> list[list[str]]:
+    """What filters come to see, which are the application's own code: by any index, or by none."""
+    seen: list[list[str]] = []
+    for query in (ctx.db.query(Note), ctx.db.query(Note).using(Note.by_text), ctx.db.query(Plan)):
+        texts: list[str] = []
+        await query.filter(lambda row, texts=texts: bool(texts.append(row.text))).count()
+        await query.filter(lambda row, texts=texts: bool(texts.append(row.text))).collect()
+        seen.append(texts)
+    return seen
+
+
 @notes.mutation
 async def later(ctx: rf.MutationCtx, text: str, all: bool) -> rf.Id[Any]:
     return await ctx.scheduler.run_after(60, tidy_all if all else tidy, text=text)
@@ -420,6 +432,15 @@ def test_an_index_by_owner_spares_the_rows_of_others() -> None:
             assert "limits.documents_read" in await refused(sim.as_(ANN).query(plans))
 
     arun(main())
+
+
+@simulated(app)
+async def test_a_filter_never_sees_what_is_anothers(sim: Simulation) -> None:
+    for caller, text in ((ANN, "a"), (EVE, "e")):
+        await sim.as_(caller).mutation(add, text=text)
+        await sim.as_(caller).mutation(add_plan, text=text)
+    assert await sim.as_(ANN).query(peeped) == [["a", "a"]] * 3
+    assert await sim.query(peeped) == [[]] * 3
 
 
 # Everybody's, and whose it is while they are called
