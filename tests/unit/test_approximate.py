@@ -322,17 +322,12 @@ def test_damaged_cells_are_made_anew(
 
 def test_the_making_of_cells_can_be_stopped_at_any_step() -> None:
     rows = unlike(2000, 1, 33)
-    asked = 0
 
-    def stopped() -> bool:
-        nonlocal asked
-        asked += 1
-        return asked > patience
+    def made(patience: int) -> bool:
+        steps = iter(range(patience))
+        return Cells.made("cosine", rows, np.arange(2000), lambda: next(steps, None) is None) is not None
 
-    outcomes: list[bool] = []
-    for patience in range(30):
-        asked = 0
-        outcomes.append(Cells.made("cosine", rows, np.arange(2000), stopped) is not None)
+    outcomes = [made(patience) for patience in range(30)]
     assert outcomes == sorted(outcomes)
     assert outcomes.count(False) > 10, "also between the rounds in which centres are learnt"
     assert outcomes[-1]
