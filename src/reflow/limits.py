@@ -277,7 +277,9 @@ class Limits:
     file_chunk_bytes: int = 256 << 10
     """Bytes of a file that are read or written at once on disk and sent at once to clients."""
     file_part_bytes: int = 8 << 20
-    """Bytes of a file that one request to an object store carries; an upload holds up to three of them."""
+    """Bytes of a file that one request brings to an object store; an upload holds up to three of them."""
+    file_fetch_bytes: int = 1 << 20
+    """Bytes of a file that one request fetches from an object store; a download holds up to four of them."""
     file_threads: int = 4
     """Threads that read and write files on disk."""
     files_collected: int = 100

@@ -43,6 +43,7 @@ class ObjectBlobs:
         self._errors = (BaseError, OSError, ValueError)
         self._url = url
         self._part = limits.file_part_bytes
+        self._fetch = limits.file_fetch_bytes
         self._store = self._connected(limits)
 
     def _connected(self, limits: Limits) -> ObjectStore:
@@ -96,12 +97,12 @@ class ObjectBlobs:
         await reader.fill()
         return reader
 
-    async def part(self, key: str, start: int, stop: int) -> bytes:
-        """Bytes of a blob, at most those of one part. Raises StorageError."""
+    async def fetch(self, key: str, start: int, stop: int) -> bytes:
+        """The next bytes of a blob that one request fetches. Raises StorageError."""
         checked_key(key)
         try:
             return bytes(
-                await self._obstore.get_range_async(self._store, key, start=start, end=min(stop, start + self._part))
+                await self._obstore.get_range_async(self._store, key, start=start, end=min(stop, start + self._fetch))
             )
         except FileNotFoundError:
             raise missing_blob(key, self._url) from None
@@ -139,7 +140,7 @@ class _ObjectReader:
     async def fill(self) -> None:
         """Fetches what comes next."""
         if self._at < self._stop:
-            self._ready = await self._blobs.part(self._key, self._at, self._stop)
+            self._ready = await self._blobs.fetch(self._key, self._at, self._stop)
             self._at += len(self._ready)
 
     async def read(self) -> bytes:
