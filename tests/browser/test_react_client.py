@@ -130,7 +130,9 @@ def check_shown(shown: list[list[Any]], states: dict[int, list[str]]) -> set[tup
             assert items == []
             continue
         whole = states[int(number)]
-        assert items == whole[: len(items)], (number, hook, status)
+        if items != whole[: len(items)]:
+            others = [other for other in states if items == states[other][: len(items)]]
+            pytest.fail(f"hook {hook} ({status}) shows no beginning of state {number}, but of the states {others}")
         assert status != "Exhausted" or items == whole, (number, hook)
         seen.add((int(number), hook, len(items)))
     return seen
@@ -146,7 +148,7 @@ def test_paginated_queries_have_no_gap_and_no_duplicate(
         in_process(tmp_path, "tests.support.lists_app") as server,
         pages(built) as address,
         cutting_proxy(server.port) as way,
-        httpx.Client(base_url=server.url, timeout=30) as http,
+        httpx.Client(base_url=server.url, timeout=30, headers={"connection": "close"}) as http,
     ):
         writers = Writers(http)
         writers.change(list(range(0, 100, 5)))

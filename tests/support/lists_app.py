@@ -72,7 +72,12 @@ async def version(ctx: rf.QueryCtx) -> int:
 
 
 @lists.query
-async def page(ctx: rf.QueryCtx, paginationOpts: rf.PaginationOptions) -> rf.Page[str]:
+async def page(ctx: rf.QueryCtx, paginationOpts: rf.PaginationOptions, hook: int) -> rf.Page[str]:
+    """`hook` keeps the two hooks of one window apart.
+
+    Both number their lists from 1, so the npm client would share pages between them. A page that one gives up and the
+    other takes up at once shows its former result until the server has answered, and may end elsewhere then.
+    """
     found = await ctx.db.query(Entry).using(Entry.by_n).paginate(paginationOpts)
     return found.with_items([entry.id for entry in found.page])
 

@@ -11,8 +11,8 @@ window.shown = []; // [number of the list's state, which hook, its items, its st
 function List({ size }) {
   const number = useQuery(version, {});
   const hooks = [
-    usePaginatedQuery(page, {}, { initialNumItems: size }),
-    usePaginatedQuery_experimental(page, {}, { initialNumItems: size }),
+    usePaginatedQuery(page, { hook: 0 }, { initialNumItems: size }),
+    usePaginatedQuery_experimental(page, { hook: 1 }, { initialNumItems: size }),
   ];
   useLayoutEffect(() => {
     hooks.forEach((hook, which) => window.shown.push([number, which, hook.results, hook.status]));
