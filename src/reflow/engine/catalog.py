@@ -90,6 +90,7 @@ class Catalog:
         """Numbers of the vector indexes whose generations have rows, or may have."""
         self.stored_indexes: frozenset[int] = frozenset()
         """Numbers of all indexes that the storage has, also of tables that this app does not use."""
+        self._defined: dict[str, TableCodec] = {}
         self.created: frozenset[str] = frozenset()
         """The tables that the last deploy has made."""
 
@@ -176,7 +177,11 @@ class Catalog:
 
     def defined(self, spec: TableSpec, number: int) -> TableCodec:
         """A table as the application defines it, to check documents with while they are known as dicts."""
-        return TableCodec(spec, number, {index.name: 0 for index in spec.all_indexes}, self._limits)
+        codec = self._defined.get(spec.name)
+        if codec is None:
+            codec = TableCodec(spec, number, {index.name: 0 for index in spec.all_indexes}, self._limits)
+            self._defined[spec.name] = codec
+        return codec
 
     async def unsettle(self, storage: Storage, spec: TableSpec) -> None:
         """Notes, in the storage's open group, that documents of a table are changed while no schema is enforced.
