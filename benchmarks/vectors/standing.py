@@ -25,7 +25,7 @@ from reflow.backend import Backend
 from reflow.engine.cache import Entry
 from reflow.engine.engine import Engine
 from reflow.engine.live import AddQuery, Change, Version
-from reflow.engine.runner import Result
+from reflow.engine.outcomes import Result
 from reflow.engine.write_log import Commit
 from reflow.storage.base import Snapshot
 

@@ -9,7 +9,7 @@ from typing import Any, ParamSpec, TypeVar, cast, overload
 from reflow.auth import Identity
 from reflow.engine.engine import Engine
 from reflow.engine.live import AddQuery, Change, Version
-from reflow.engine.runner import error_of
+from reflow.engine.outcomes import error_of
 from reflow.errors import CallFailed, DefinitionError
 from reflow.functions import ActionFunction, Function, MutationFunction, QueryFunction
 

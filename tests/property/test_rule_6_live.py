@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from reflow import values
 from reflow.context import Identity
-from reflow.engine.runner import Result
+from reflow.engine.outcomes import Result
 from reflow.errors import StorageError
 from reflow.storage.base import Storage
 from reflow.storage.memory import MemoryStorage

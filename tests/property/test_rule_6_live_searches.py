@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reflow import values
-from reflow.engine.runner import Result
+from reflow.engine.outcomes import Result
 from reflow.testing import Simulation, simulate
 from tests.support import arun
 from tests.support.client import Client

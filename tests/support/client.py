@@ -10,7 +10,7 @@ from reflow import values
 from reflow.backend import Backend
 from reflow.context import Identity
 from reflow.engine.live import AddQuery, Change, Version
-from reflow.engine.runner import Failure, Result
+from reflow.engine.outcomes import Failure, Result
 from reflow.functions import Function
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import reflow as rf
-from reflow.engine.runner import Result
+from reflow.engine.outcomes import Result
 from reflow.search.metric import VectorQuery
 from reflow.testing import Simulation, simulate
 from tests.support import arun

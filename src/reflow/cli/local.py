@@ -8,7 +8,7 @@ from typing import Any, cast
 from reflow import values
 from reflow.auth import Identity
 from reflow.backend import Backend
-from reflow.engine.runner import error_of
+from reflow.engine.outcomes import error_of
 
 
 async def call(backend: Backend, path: str, args: dict[str, Any], identity: Identity | None = None) -> Any:

@@ -13,8 +13,9 @@ import msgspec
 from reflow import values
 from reflow.context import Identity
 from reflow.engine.commit import Committer
+from reflow.engine.outcomes import Result
 from reflow.engine.reads import ReadSet
-from reflow.engine.runner import PersonalResult, Result
+from reflow.engine.runner import PersonalResult
 from reflow.engine.subscriptions import Subscriptions
 from reflow.engine.write_log import Commit
 from reflow.functions import Function

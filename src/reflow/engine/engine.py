@@ -23,10 +23,11 @@ from reflow.engine.history import HistorySnapshot
 from reflow.engine.live import Hub
 from reflow.engine.migrations import Migrations
 from reflow.engine.mutations import Call, Mutations, Outcome
+from reflow.engine.outcomes import Result, describe
 from reflow.engine.reads import ReadSet
 from reflow.engine.record_purge import purge_some
 from reflow.engine.record_store import VectorStores
-from reflow.engine.runner import ActionRun, Result, TransactionRun, describe
+from reflow.engine.runner import ActionRun, TransactionRun
 from reflow.engine.scheduled import Scheduled
 from reflow.engine.scheduler import Scheduler
 from reflow.engine.transaction import Effects, EngineTransaction

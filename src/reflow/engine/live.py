@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from reflow.context import Identity
 from reflow.engine.cache import NEVER, Entry, QueryCache
 from reflow.engine.commit import Clock, Committer, first_of
-from reflow.engine.runner import Failure, Result
+from reflow.engine.outcomes import Failure, Result
 from reflow.errors import LimitExceeded, ReflowError, StorageError
 from reflow.limits import Limits
 from reflow.storage.base import Snapshot

@@ -13,7 +13,8 @@ from msgspec import json
 from reflow import values
 from reflow.context import Identity
 from reflow.engine.commit import Step
-from reflow.engine.runner import Result, TransactionRun, fault
+from reflow.engine.outcomes import Result, fault
+from reflow.engine.runner import TransactionRun
 from reflow.engine.transaction import EngineTransaction
 from reflow.errors import InvalidArguments, ReflowError, StorageError
 from reflow.functions import Function

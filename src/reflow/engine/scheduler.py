@@ -17,7 +17,8 @@ from reflow import values
 from reflow.database import Bound, DatabaseWriter, RangeRequest
 from reflow.engine import scheduled
 from reflow.engine.commit import first_of
-from reflow.engine.runner import ActionRun, Failure, Result, TransactionRun
+from reflow.engine.outcomes import Failure, Result
+from reflow.engine.runner import ActionRun, TransactionRun
 from reflow.engine.scheduled import Scheduled, ScheduledState, State
 from reflow.engine.transaction import EngineTransaction
 from reflow.errors import FunctionNotFound, Overloaded, ReflowError, RetryAfter, StorageError

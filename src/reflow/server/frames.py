@@ -12,7 +12,7 @@ from itertools import count
 import msgspec
 
 from reflow.engine.live import Change, Version
-from reflow.engine.runner import Result
+from reflow.engine.outcomes import Result
 from reflow.errors import InvalidValue
 
 _json = msgspec.json.Encoder().encode

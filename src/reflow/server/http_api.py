@@ -15,7 +15,7 @@ from reflow.auth import Identity
 from reflow.engine.engine import Engine
 from reflow.engine.files import PATH
 from reflow.engine.live import missing_function
-from reflow.engine.runner import Result
+from reflow.engine.outcomes import Result
 from reflow.errors import Forbidden, LimitExceeded, Overloaded, ReflowError
 from reflow.functions import Function, Kind
 from reflow.server import frames, local, messages

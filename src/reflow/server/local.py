@@ -10,7 +10,7 @@ from typing import Any
 from msgspec import Raw, Struct
 
 from reflow.engine.engine import Engine
-from reflow.engine.runner import Result
+from reflow.engine.outcomes import Result
 from reflow.errors import FunctionNotFound
 from reflow.functions import Kind
 from reflow.server import messages

@@ -24,7 +24,8 @@ from reflow import values
 from reflow.auth import Identity
 from reflow.context import FUNCTION_LOG, ActionCtx
 from reflow.engine.engine import Engine
-from reflow.engine.runner import ActionRun, describe
+from reflow.engine.outcomes import describe
+from reflow.engine.runner import ActionRun
 from reflow.errors import (
     ApplicationError,
     AuthenticationError,

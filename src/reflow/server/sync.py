@@ -14,7 +14,7 @@ from reflow.auth import Identity
 from reflow.engine.engine import Engine
 from reflow.engine.live import AddQuery, Change, ProtocolError, Version, missing_function
 from reflow.engine.mutations import Call, Outcome
-from reflow.engine.runner import Failure, Result
+from reflow.engine.outcomes import Failure, Result
 from reflow.errors import (
     AuthenticationError,
     InvalidValue,
