@@ -87,6 +87,8 @@ class Limits:
     """Longest term of a text index, as UTF-8; longer ones can't be searched for. Of the process."""
     query_terms: int = 16
     """Terms of a text query; further ones are ignored. Of the process."""
+    query_text_length: int = 8192
+    """Characters of a text query that are looked at; what follows is ignored. Of the process."""
     cached_words: int = 1 << 16
     """Words whose terms are remembered by the process. Of the process."""
     vector_dims: int = 20_000

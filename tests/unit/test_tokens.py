@@ -106,3 +106,10 @@ def test_of_a_query_with_too_many_words_only_the_first_are_looked_at() -> None:
     found = query_terms(" ".join(f"many{number}" for number in range(50_000)))
     assert found == [TextTerm(f"many{number}") for number in range(DEFAULT.query_terms)]
     assert _terms.cache_info().misses - before == DEFAULT.query_terms
+
+
+def test_of_a_long_query_only_the_beginning_is_looked_at() -> None:
+    # Its words repeat, so that their number alone would not end the search for further ones.
+    repeated = "tree " * DEFAULT.query_text_length
+    assert query_terms(repeated) == [TextTerm("tree")]
+    assert query_terms(repeated + "late") == query_terms(repeated)

@@ -46,17 +46,21 @@ def tokens(text: str) -> list[str]:
 
 
 def query_terms(text: str) -> list[TextTerm]:
-    """What to look for: the distinct terms of a query, at most `limits.query_terms`.
+    """What to look for: the distinct terms of the first `limits.query_text_length` characters of a query, at most
+    `limits.query_terms`.
 
     The last word may still be typed, so every term that starts with it matches too.
     """
-    words = _words(text)
+    words = _words(text[: DEFAULT.query_text_length])  # anybody may send megabytes
     if not words:
         return []
     last = _normal(words[-1]).replace("_", "")
+    if len(text) > DEFAULT.query_text_length:  # the last word may be cut, and nobody is typing it
+        last = ""
+        words.pop()
     distinct: dict[TextTerm, None] = {}
     for word in words:
-        if len(distinct) >= DEFAULT.query_terms:  # anybody may send megabytes of words
+        if len(distinct) >= DEFAULT.query_terms:
             break
         distinct.update((TextTerm(term), None) for term in tokens(word) if term != last)
     if last and _fits(last):
