@@ -82,12 +82,19 @@ async def who_calls(ctx: rf.ActionCtx, request: Request) -> Response:
     return JSONResponse({"nested": nested, "own": identity and identity.subject})
 
 
+FAILED = {"code": "InternalServerError", "message": "this endpoint failed; the server's log says why"}
+
 FAILURES: dict[str, Callable[[], BaseException]] = {
     "application": lambda: rf.ApplicationError({"field": "name"}),
     "unsendable": lambda: rf.ApplicationError(object()),
     "half": lambda: rf.ApplicationError("half \ud800"),
     "http": lambda: HTTPException(418, "short and stout", {"X-Pot": "tea"}),
     "strange": lambda: HTTPException(499, "strange"),
+    "impossible": lambda: HTTPException(999, "impossible"),
+    "header": lambda: HTTPException(400, "split", {"X-Pot": "tea\r\nset-cookie: evil"}),
+    "unspeakable": lambda: HTTPException(400, "euro", {"X-Price": "1 €"}),
+    "exit": lambda: SystemExit("the password is hunter2"),
+    "cancelled": lambda: asyncio.CancelledError(),
     "bug": lambda: RuntimeError("the password is hunter2"),
     "timeout": lambda: TimeoutError("of the handler's own"),
 }
@@ -169,8 +176,7 @@ def test_paths_and_methods(client: httpx.Client) -> None:
         ("application", 400, {"code": "ApplicationError", "message": "{'field': 'name'}", "data": {"field": "name"}}),
         ("http", 418, {"code": "I'maTeapot", "message": "short and stout"}),
         ("strange", 499, {"code": "HttpError", "message": "strange"}),
-        ("bug", 500, {"code": "InternalServerError", "message": "this endpoint failed; the server's log says why"}),
-        ("timeout", 500, {"code": "InternalServerError", "message": "this endpoint failed; the server's log says why"}),
+        *((how, 500, FAILED) for how in ("bug", "timeout", "exit", "cancelled", "impossible", "header", "unspeakable")),
     ],
 )
 def test_what_a_handler_raises_becomes_an_answer(

@@ -24,7 +24,7 @@ from reflow import values
 from reflow.auth import Identity
 from reflow.context import FUNCTION_LOG, ActionCtx
 from reflow.engine.engine import Engine
-from reflow.engine.outcomes import describe
+from reflow.engine.outcomes import describe, is_outcome
 from reflow.engine.runner import ActionRun
 from reflow.errors import (
     ApplicationError,
@@ -43,6 +43,9 @@ from reflow.server.http_api import Receive, Scope, Send, answer, too_long
 from reflow.server.http_errors import Headers, HttpError, bad_request, http_error
 
 LOG = logging.getLogger("reflow.server")
+
+_UNSENDABLE = re.compile(r"[^\t\x20-\x7e\x80-\xff]")
+"""What no header can hold."""
 
 _JSON_TYPE = (b"content-type", b"application/json")
 
@@ -216,7 +219,9 @@ class Routes:
                 await response(inner, bounded, noting)
         except ClientDisconnect:
             return
-        except Exception as error:
+        except BaseException as error:
+            if not is_outcome(error):
+                raise
             # No other variable of this frame keeps the exception: it keeps the frame.
             text = f"{route} ran longer than limits.action_seconds = {limits.action_seconds:g}"
             late = HttpError(504, "FunctionTimeout", text) if patience.expired() else None
@@ -224,7 +229,7 @@ class Routes:
         finally:
             self._running -= 1
 
-    async def _fail(self, route: Route, error: Exception, send: Send | None) -> None:
+    async def _fail(self, route: Route, error: BaseException, send: Send | None) -> None:
         """Tells the client of an exception, by `send` unless its answer has begun.
 
         What is nobody's mistake but the handler's goes to the log, and is told without a reason.
@@ -257,8 +262,12 @@ def _data(error: ApplicationError, route: Route, limits: Limits) -> bytes | None
     return failure.data
 
 
-def _of_starlette(error: HTTPException) -> HttpError:
-    headers = [(name.lower().encode("latin-1"), text.encode("latin-1")) for name, text in (error.headers or {}).items()]
+def _of_starlette(error: HTTPException) -> HttpError | None:
+    """The answer that it stands for; None where HTTP has none like it."""
+    given = (error.headers or {}).items()
+    if not 200 <= error.status_code < 600 or any(_UNSENDABLE.search(text) for item in given for text in item):
+        return None
+    headers = [(name.lower().encode("latin-1"), text.encode("latin-1")) for name, text in given]
     known = error.status_code in HTTPStatus.__members__.values()
     code = HTTPStatus(error.status_code).phrase.replace(" ", "") if known else "HttpError"
     return HttpError(error.status_code, code, str(error.detail), headers)
