@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterable, Mapping
 from functools import cache
 from hmac import compare_digest
-from typing import Any, NamedTuple, TypeVar, cast, get_type_hints
+from typing import Any, NamedTuple, TypeVar, cast, get_args, get_type_hints
 
 import msgspec
 
@@ -184,7 +184,7 @@ def check_variable(kind: type[Settings], name: str, text: str) -> None:
 def _value(kind: type[Settings], variable: Variable, environment: Mapping[str, str]) -> Any:
     """The value of a field, UNSET where its default holds."""
     text = environment.get(variable.name)
-    if text == "" and variable.type is Secret:
+    if text == "" and Secret in (variable.type, *get_args(variable.type)):
         text = None
     where = spelled(kind, variable)
     if text is None:

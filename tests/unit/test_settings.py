@@ -188,6 +188,10 @@ def test_all_that_is_missing_is_named_at_once_and_an_empty_secret_is_none() -> N
         assert name in str(caught.value)
 
 
+def test_an_empty_secret_that_may_be_left_out_is_left_out() -> None:
+    assert read_settings(Everything, {**LEAST, "SHOP_OTHER_KEY": ""}).other_key is None
+
+
 def test_settings_do_not_change_and_are_inherited() -> None:
     class More(Everything):
         extra: int = 1
