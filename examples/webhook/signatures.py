@@ -14,6 +14,9 @@ from collections.abc import Mapping
 TOLERANCE_SECONDS = 300
 """How far a message's time may be from now: a message that somebody has recorded is good for nothing later."""
 
+SHORTEST_KEY_BYTES = 16
+"""Half a secret, such as its prefix alone, must not make a key that everybody knows."""
+
 _PREFIX = "whsec_"
 
 
@@ -22,8 +25,13 @@ class NotAccepted(Exception):
 
 
 def sign(secret: str, delivery: str, timestamp: int, body: bytes) -> str:
-    """The signature of a message. `secret` is base64, with or without `whsec_` before it."""
+    """The signature of a message. `secret` is base64, with or without `whsec_` before it.
+
+    Raises ValueError for what is no secret.
+    """
     key = base64.b64decode(secret.removeprefix(_PREFIX), validate=True)
+    if len(key) < SHORTEST_KEY_BYTES:
+        raise ValueError(f"the webhook's secret is shorter than {SHORTEST_KEY_BYTES} bytes: anybody could guess it")
     signed = hmac.digest(key, f"{delivery}.{timestamp}.".encode() + body, hashlib.sha256)
     return f"v1,{base64.b64encode(signed).decode()}"
 

@@ -123,6 +123,13 @@ def test_other_events_are_acknowledged(server: Threaded) -> None:
     assert payments(server) == []
 
 
+@pytest.mark.parametrize("secret", ["", "whsec_", "whsec_c2hvcnQ="])
+def test_half_a_secret_signs_nothing(secret: str) -> None:
+    headers = {"webhook-id": "msg", "webhook-timestamp": "1700000000", "webhook-signature": "v1,anything"}
+    with pytest.raises(ValueError, match="shorter than"):
+        verify(headers, b"{}", secret=secret, now=1_700_000_000)
+
+
 def test_one_of_several_signatures_is_enough() -> None:
     body, now = b"{}", 1_700_000_000
     right, wrong = sign(SECRET, "msg", now, body), sign(OTHER, "msg", now, body)
