@@ -16,6 +16,7 @@ import reflow as rf
 from reflow.auth import ALGORITHMS, Algorithm
 from reflow.errors import AuthenticationError, ProviderUnavailable
 from reflow.limits import Limits
+from reflow.server.fetching import may_lead_to
 from reflow.server.key_sets import KeySet
 from reflow.server.tokens import TokenVerifier
 from reflow.testing import TokenIssuer
@@ -201,6 +202,10 @@ LIES: dict[str, Callable[[LocalProvider], dict[str, Answer]]] = {
     "a way in a circle": lambda _: {JWKS: said({}, 302, location=JWKS)},
     "too much": lambda _: {JWKS: Answer(200, b" " * (1 << 20), {})},
     "a fault": lambda _: {JWKS: said({}, 500)},
+    "no Unicode": lambda _: {JWKS: Answer(200, b'{"keys":[{"kid":"\xff"}]}', {})},
+    "a deep hole": lambda _: {JWKS: Answer(200, b'{"keys":[{"kid":' + b"[" * 100_000, {})},
+    "discovery without Unicode": lambda _: {DISCOVERY: Answer(200, b'{"issuer":"\xff"}', {})},
+    "discovery in a deep hole": lambda _: {DISCOVERY: Answer(200, b'{"a":' + b"[" * 100_000, {})},
 }
 
 
@@ -226,6 +231,35 @@ def test_weak_keys_are_not_used(provider: LocalProvider, caplog: pytest.LogCaptu
 
     arun(main())
     assert "1024 bits" in caplog.text
+
+
+def test_a_key_that_is_described_wrongly_spoils_no_other(provider: LocalProvider) -> None:
+    described = provider.issuer.public_key("key-1")
+    odd = [{**described, "kid": f"odd {ops!r}", "key_ops": ops} for ops in (5, True, "verify", {"verify": 1}, [])]
+    provider.answers[JWKS] = lambda: said({"keys": [*odd, described]})
+
+    async def main() -> None:
+        keys = KeySet(provider.oidc, EAGER)
+        await keys.find("key-1", "ES256")
+        assert set(keys.keys) == {("key-1", "ES256")}
+
+    arun(main())
+
+
+@pytest.mark.parametrize(
+    ("start", "further", "may"),
+    [
+        ("https://id.example", "https://keys.example/jwks", True),
+        ("https://id.example", "http://127.0.0.1:9200/_all", False),
+        ("https://id.example", "http://localhost/admin", False),
+        ("https://id.example", "http://keys.example/jwks", False),
+        ("https://id.example", "file:///etc/passwd", False),
+        ("http://localhost:8080", "http://localhost:8081/keys", True),
+        ("http://localhost:8080", "https://keys.example/jwks", True),
+    ],
+)
+def test_a_provider_outside_sends_nobody_to_this_machine(start: str, further: str, may: bool) -> None:
+    assert may_lead_to(start, further) == may
 
 
 def test_only_so_many_keys_are_kept(provider: LocalProvider) -> None:

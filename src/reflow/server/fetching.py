@@ -27,10 +27,16 @@ class _SafeRedirects(urllib.request.HTTPRedirectHandler):
     def redirect_request(
         self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
     ) -> urllib.request.Request | None:
-        if not is_safe_address(urljoin(req.full_url, newurl)):
+        if not may_lead_to(req.full_url, urljoin(req.full_url, newurl)):
             fp.close()
             raise ProviderUnavailable(f"{req.full_url} leads to an address without https")
         return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def may_lead_to(address: str, further: str) -> bool:
+    """Whether an answer from `address` may send us to `further`: never from the world outside to this machine, where
+    services listen that trust who reaches them."""
+    return is_safe_address(further) and (further.startswith("https:") or not address.startswith("https:"))
 
 
 def fetched(address: str, limits: Limits) -> bytes:

@@ -12,16 +12,18 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec import Struct
 
-from reflow.auth import JWT, OIDC, Algorithm, Provider, data_of, is_safe_address, same_issuer
+from reflow.auth import JWT, OIDC, Algorithm, Provider, data_of, same_issuer
 from reflow.errors import AuthenticationError, DefinitionError, MissingExtra, ProviderUnavailable
 from reflow.limits import Limits
-from reflow.server.fetching import fetched, in_thread
+from reflow.server.fetching import fetched, in_thread, may_lead_to
 
 if TYPE_CHECKING:
     from jwt import PyJWK
 
 LOG = logging.getLogger("reflow.server")
 
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What a provider's JSON may raise when it is read."""
 _PUBLIC_FIELDS = ("kty", "crv", "n", "e", "x", "y")
 
 KeysByName = Mapping[tuple[str | None, Algorithm], "PyJWK"]
@@ -144,21 +146,17 @@ class KeySet:
         """The key set as text. Raises ProviderUnavailable."""
         provider = self._provider
         if not isinstance(provider, OIDC):
-            return self._got(provider.jwks)
+            return fetched(provider.jwks, self._limits)
         address = provider.issuer.removesuffix("/") + "/.well-known/openid-configuration"
-        raw = self._got(address)
         try:
-            found = msgspec.json.decode(raw, type=_Configuration)
-        except msgspec.DecodeError as error:
+            found = msgspec.json.decode(fetched(address, self._limits), type=_Configuration)
+        except _UNREADABLE as error:
             raise ProviderUnavailable(f"{address} is no discovery document: {error}") from None
         if not same_issuer(found.issuer, provider.issuer):
             raise ProviderUnavailable(f"{address} is about another issuer, {found.issuer[:200]!r}")
-        return self._got(found.jwks_uri)
-
-    def _got(self, address: str) -> bytes:
-        if not is_safe_address(address):
-            raise ProviderUnavailable(f"{address[:200]!r} is no https address")
-        return fetched(address, self._limits)
+        if not may_lead_to(address, found.jwks_uri):
+            raise ProviderUnavailable(f"{found.jwks_uri[:200]!r} is no https address")
+        return fetched(found.jwks_uri, self._limits)
 
 
 def _written(provider: JWT, limits: Limits) -> KeysByName:
@@ -175,7 +173,7 @@ def read_keys(raw: bytes, provider: Provider, limits: Limits) -> KeysByName:
     """
     try:
         listed = msgspec.json.decode(raw, type=_KeyList).keys
-    except (msgspec.DecodeError, RecursionError) as error:
+    except _UNREADABLE as error:
         raise ProviderUnavailable(f"that is no JSON Web Key Set: {error}") from None
     keys: dict[tuple[str | None, Algorithm], PyJWK] = {}
     for described in listed[: limits.keys_per_provider]:
@@ -207,7 +205,7 @@ def _algorithm_of(described: dict[str, Any]) -> Algorithm | None:
     if described.get("use", "sig") != "sig":
         return None
     allowed = described.get("key_ops")
-    return found if allowed is None or "verify" in allowed else None
+    return found if allowed is None or (isinstance(allowed, list) and "verify" in allowed) else None
 
 
 def _key(described: dict[str, Any], algorithm: Algorithm) -> PyJWK | None:
