@@ -124,7 +124,7 @@ class Searcher:
 
     async def _ask_store(self, query: int, k: int, case: Case, *, approximate: bool) -> Sequence[int]:
         wanted = None if case.condition is None else parse(case.condition.as_mapping())
-        asked = VectorQuery(k, self._data.queries[query], filter=wanted)
+        asked = VectorQuery(k, np.array(self._data.queries[query]), filter=wanted)
         ts = self._engine.committer.published
         hits = await self._engine.vectors.search(self._place, asked, ts, approximate=approximate)
         return np.searchsorted(self._seqs, [seq for _, seq in hits]).tolist()

@@ -117,6 +117,7 @@ class Cells:
         self._index = index
         self._form = form
         self._made_for = made_for
+        self._reach = (0, 0)
 
     @classmethod
     def made(cls, metric: Metric, vectors: Rows, rows: NDArray[np.intp], stopped: Callable[[], bool]) -> Cells | None:
@@ -173,8 +174,9 @@ class Cells:
             return np.empty(0, dtype=np.int64)
         engine()
         # For one query a heap, a cell at a time, is quicker than what the package chooses: it has many queries in mind.
-        self._index.implem = _BY_HEAP if count <= _HEAP_MOST else 0
-        self._index.nprobe = min(self._index.nlist, math.ceil(_LOOKED_INTO / share))
+        reach = (min(self._index.nlist, math.ceil(_LOOKED_INTO / share)), _BY_HEAP if count <= _HEAP_MOST else 0)
+        if reach != self._reach:  # to say so takes a while
+            self._index.nprobe, self._index.implem = self._reach = reach
         found = self._index.search(made, count)[1][0]
         return found[found >= 0]
 

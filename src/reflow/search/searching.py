@@ -18,8 +18,9 @@ _FETCHED = 4
 _FETCHED_MORE = 100
 """Candidates that are asked for per hit, and in any case: the order in which they are found is a rough one."""
 _FETCHED_AT_MOST = 8192
-_COMPARED_MORE = 22
-"""Candidates beyond the hits that are compared exactly: those whose codes of one byte per number come nearest."""
+_COMPARED_MORE = 8
+"""Candidates beyond the hits, and a fifth of them, that are compared exactly: those whose codes of one byte per number
+come nearest."""
 _SELECTIVE = 0.3
 """A filter that passes a smaller share of the rows is quicker to follow by the exact scan."""
 
@@ -68,5 +69,7 @@ def _chosen(view: View, query: VectorQuery, vector: Vector, known: Approximation
     )
     if len(rows) + len(later) < min(query.limit, count):
         return None
-    rows = foremost(Question(view.segment.metric, vector), view.some(rows), query.limit + _COMPARED_MORE)
+    rows = foremost(
+        Question(view.segment.metric, vector), view.some(rows), query.limit + query.limit // 5 + _COMPARED_MORE
+    )
     return np.union1d(rows, later) if len(later) else rows

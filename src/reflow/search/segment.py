@@ -372,6 +372,8 @@ class View:
     def there(self, rows: NDArray[np.intp], *, dense: bool) -> NDArray[np.bool_]:
         """Which of some rows, counted from the first of the view, are there."""
         arrays, rows = self.arrays, rows + self.rows.start
+        if not (self.some_ended or self.some_unborn or self.space is not None or (dense and self.segment.bare)):
+            return np.ones(len(rows), dtype=np.bool_)
         mask = (arrays.died[rows] > self.ts) & (arrays.born[rows] <= self.ts)
         if self.space is not None:
             mask &= arrays.spaces[rows] == self.space
