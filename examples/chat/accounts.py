@@ -12,6 +12,7 @@ import hashlib
 import hmac
 import secrets
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
 from starlette.requests import Request
@@ -28,6 +29,9 @@ COOKIE = "chat_session"
 SESSION_SECONDS = 14 * 86400.0
 SHORTEST_PASSWORD = 8
 NAME_LENGTH = 40
+
+_CHECKS = ThreadPoolExecutor(2, thread_name_prefix="chat-password")
+"""Checks passwords, which takes memory and time on purpose: two at once, however many are sent."""
 
 _NOBODY = "00" * 16 + ":" + "00" * 32
 """Compared with the password for an unknown name, so that both refusals take as long."""
@@ -51,7 +55,7 @@ async def create(ctx: rf.ActionCtx, name: str, team: str, password: str) -> rf.I
         raise rf.ApplicationError(f"Name and team have 1 to {NAME_LENGTH} characters")
     if len(password) < SHORTEST_PASSWORD:
         raise rf.ApplicationError(f"A password has at least {SHORTEST_PASSWORD} characters")
-    digest = await asyncio.to_thread(_digest, password, secrets.token_bytes(16))
+    digest = await asyncio.get_running_loop().run_in_executor(_CHECKS, _digest, password, secrets.token_bytes(16))
     return await ctx.run_mutation(save, name=name, team=team, password=digest)
 
 
@@ -83,8 +87,10 @@ def _fits(password: str, stored: str) -> bool:
 
 
 @accounts.internal_mutation
-async def begin(ctx: rf.MutationCtx, secret: str, account: rf.Id[Account]) -> None:
-    """Remembers a browser, and forgets those that were not seen for long."""
+async def begin(ctx: rf.MutationCtx, secret: str, account: rf.Id[Account], former: str | None) -> None:
+    """Remembers a browser in place of its `former` secret, and forgets those that were not seen for long."""
+    if former is not None:
+        await end(ctx, former)
     await ctx.db.insert(Session(secret=secret, account=account, expires=ctx.now() + SESSION_SECONDS))
     old = await ctx.db.query(Session).using(Session.by_expires).lt(ctx.now()).take(100)
     await ctx.db.delete_many([session.id for session in old])
@@ -117,14 +123,15 @@ async def sign_in(ctx: rf.ActionCtx, request: Request) -> Response:
         return _refusal(415, "Send JSON.")
     try:
         given = msgspec.json.decode(await request.body(), type=SignIn)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return _refusal(400, 'Send {"name": …, "password": …}.')
     account = await ctx.run_query(by_name, name=given.name.strip())
-    fits = await asyncio.to_thread(_fits, given.password, _NOBODY if account is None else account.password)
+    stored = _NOBODY if account is None else account.password
+    fits = await asyncio.get_running_loop().run_in_executor(_CHECKS, _fits, given.password, stored)
     if account is None or not fits:
         return _refusal(401, "This name and password don't belong together.")
     cookie = secrets.token_urlsafe(32)
-    await ctx.run_mutation(begin, secret=_secret(cookie), account=account.id)
+    await ctx.run_mutation(begin, secret=_secret(cookie), account=account.id, former=_shown(request))
     response = _token(account)
     response.set_cookie(
         *(COOKIE, cookie),
@@ -140,17 +147,21 @@ async def sign_in(ctx: rf.ActionCtx, request: Request) -> Response:
 @door.route("/token", methods=["POST"])
 async def token(ctx: rf.ActionCtx, request: Request) -> Response:
     """The next token for a browser that is signed in."""
-    cookie = request.cookies.get(COOKIE)
-    account = None if cookie is None else await ctx.run_query(behind, secret=_secret(cookie))
+    if not _is_json(request):
+        return _refusal(415, "Send JSON.")
+    secret = _shown(request)
+    account = None if secret is None else await ctx.run_query(behind, secret=secret)
     return JSONResponse({"token": None}) if account is None else _token(account)
 
 
 @door.route("/sign-out", methods=["POST"])
 async def sign_out(ctx: rf.ActionCtx, request: Request) -> Response:
     """Ends the session of this browser."""
-    cookie = request.cookies.get(COOKIE)
-    if cookie is not None:
-        await ctx.run_mutation(end, secret=_secret(cookie))
+    if not _is_json(request):
+        return _refusal(415, "Send JSON.")
+    secret = _shown(request)
+    if secret is not None:
+        await ctx.run_mutation(end, secret=secret)
     response = Response(status_code=204)
     response.delete_cookie(COOKIE, path="/session")
     return response
@@ -158,6 +169,12 @@ async def sign_out(ctx: rf.ActionCtx, request: Request) -> Response:
 
 def _is_json(request: Request) -> bool:
     return request.headers.get("content-type", "").partition(";")[0].strip().lower() == "application/json"
+
+
+def _shown(request: Request) -> str | None:
+    """The secret of the browser that asks."""
+    cookie = request.cookies.get(COOKIE)
+    return None if cookie is None else _secret(cookie)
 
 
 def _secret(cookie: str) -> str:

@@ -44,13 +44,13 @@ def _author(ctx: rf.MutationCtx) -> str:
 @channels.query
 async def all(ctx: rf.QueryCtx) -> list[Channel]:
     """The team's channels by name."""
-    return sorted(await ctx.db.query(Channel).collect(), key=lambda channel: channel.name)
+    return await ctx.db.query(Channel).using(Channel.by_name).collect()
 
 
 @channels.mutation
 async def create(ctx: rf.MutationCtx, name: str) -> rf.Id[Channel]:
     """The channel of that name, a new one where there is none."""
-    name = name.strip().removeprefix("#").lower()
+    name = " ".join(name.strip().lstrip("#").split()).lower()
     if not 0 < len(name) <= NAME_LENGTH:
         raise rf.ApplicationError(f"A channel's name has 1 to {NAME_LENGTH} characters.")
     for channel in await all(ctx):
@@ -92,6 +92,7 @@ async def page(ctx: rf.QueryCtx, channel: rf.Id[Channel], pagination_opts: rf.Pa
 @messages.query
 async def find(ctx: rf.QueryCtx, text: str, vector: list[float]) -> list[Found]:
     """The team's messages that are nearest to a question, live. `vector`: what `question` gave for `text`."""
+    _check_question(text)
     hits = await ctx.db.hybrid(Message.meaning, Message.words, vector, text, limit=8)
     names = {channel.id: channel.name for channel in await all(ctx)}
     return [Found(message=hit.doc, channel=names.get(hit.doc.channel, "?"), score=hit.score) for hit in hits]
@@ -102,9 +103,13 @@ async def question(ctx: rf.ActionCtx, text: str) -> list[float]:
     """The vector of a question, 384 numbers."""
     if ctx.auth.identity() is None:
         raise rf.ApplicationError("Sign in first.")
+    _check_question(text)
+    return (await embedder().embed([text], "query"))[0].tolist()
+
+
+def _check_question(text: str) -> None:
     if not 0 < len(text) <= BODY_LENGTH:
         raise rf.ApplicationError(f"A question has 1 to {BODY_LENGTH} characters.")
-    return (await embedder().embed([text], "query"))[0].tolist()
 
 
 # In the background nobody is signed in: these two work for every team, and say so.
