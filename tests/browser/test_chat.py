@@ -9,8 +9,9 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, Page, Route, expect
 
 from tests.support import ROOT
 from tests.support.browser import OpenWindow
@@ -135,3 +136,86 @@ def test_a_phone_shows_the_conversation_below_the_channels(address: str, open_wi
     expect(page.get_by_role("textbox", name="Message to general")).to_be_visible()
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
     picture(page, "phone")
+
+
+def send_many(address: str, name: str, channel: str, count: int) -> None:
+    with httpx.Client(base_url=address, timeout=60) as http:
+        token = http.post("/session/sign-in", json={"name": name, "password": PASSWORD}).json()["token"]
+        http.headers["authorization"] = f"Bearer {token}"
+        made = http.post("/api/mutation", json={"path": "channels:create", "args": {"name": channel}}).json()
+        for number in range(count):
+            args = {"channel": made["value"], "body": f"{channel} {number}"}
+            http.post("/api/mutation", json={"path": "messages:send", "args": args}).raise_for_status()
+
+
+def test_the_windows_of_a_browser_are_signed_in_and_out_together(address: str, open_window: OpenWindow) -> None:
+    one = open_window(address)
+    two = one.context.new_page()
+    two.goto(address)
+    sign_in(one, "Ada")
+    expect(two.get_by_role("heading", name="Engines")).to_be_visible()
+    two.get_by_role("button", name="Sign out").click()
+    expect(one.get_by_role("button", name="Sign in")).to_be_visible()
+    sign_in(one, "Linus")
+    expect(two.get_by_role("heading", name="Kernels")).to_be_visible()
+    expect(two.get_by_role("button", name="# general")).to_be_visible()
+
+
+def test_a_server_that_is_away_for_a_moment_signs_nobody_out(address: str, open_window: OpenWindow) -> None:
+    page = open_window(address, may_complain=True)
+    sign_in(page, "Ada")
+    expect(page.get_by_role("button", name="# general")).to_be_visible()
+    failures = ["503", "cut off"]
+
+    def fail(route: Route) -> None:
+        match failures.pop() if failures else None:
+            case "503":
+                route.fulfill(status=503, body="")
+            case "cut off":
+                route.abort()
+            case _:
+                route.continue_()
+
+    page.route("**/session/token", fail)
+    page.reload()
+    expect(page.get_by_role("button", name="# general")).to_be_visible()
+    assert not failures
+    page.route("**/session/sign-out", lambda route: route.abort())
+    page.get_by_role("button", name="Sign out").click()
+    expect(page.get_by_role("alert")).to_be_visible()
+    expect(page.get_by_role("button", name="# general")).to_be_visible()
+
+
+def test_what_is_read_stays_in_its_place(address: str, open_window: OpenWindow) -> None:
+    send_many(address, "Grace", "log", 50)
+    page = open_window(address)
+    sign_in(page, "Ada")
+    page.get_by_role("button", name="# log").click()
+    expect(said(page, "log")).to_have_count(30)
+    expect(said(page, "log").last).to_be_in_viewport()
+    page.get_by_role("log").evaluate("list => { list.scrollTop = 0 }")
+    read = page.get_by_text("log 20", exact=True)
+    before = read.bounding_box()
+    page.get_by_role("button", name="Load more").click()
+    expect(said(page, "log")).to_have_count(50)
+    expect(page.get_by_role("button", name="Load more")).to_have_count(0)
+    send_many(address, "Grace", "log", 1)
+    expect(said(page, "log")).to_have_count(51)
+    after = read.bounding_box()
+    assert before is not None
+    assert after is not None
+    assert abs(after["y"] - before["y"]) < 2
+    say(page, "at the end again", "log")
+    expect(said(page, "log").last).to_be_in_viewport()
+    send_many(address, "Grace", "log", 1)
+    expect(said(page, "log").last).to_have_text("log 0")
+    expect(said(page, "log").last).to_be_in_viewport()
+
+
+def test_markup_is_text(address: str, open_window: OpenWindow) -> None:
+    page = open_window(address)
+    sign_in(page, "Linus")
+    text = "<img src=x onerror='document.title = 1'><script>document.title = 1</script> **bold**"
+    say(page, text)
+    expect(said(page).last).to_have_text(text)
+    expect(page.locator(".messages img")).to_have_count(0)

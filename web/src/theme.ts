@@ -30,7 +30,7 @@ const dark: MantineColorsTuple = [
 export const theme = createTheme({
   colors: { flow, dark },
   primaryColor: "flow",
-  primaryShade: { light: 8, dark: 7 },
+  primaryShade: 8,
   defaultRadius: "md",
   cursorType: "pointer",
   fontFamily: 'Inter, "Segoe UI", system-ui, -apple-system, "Helvetica Neue", Roboto, "Open Sans", sans-serif',

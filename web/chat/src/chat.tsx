@@ -3,7 +3,7 @@ import { useDocumentTitle, useHotkeys } from "@mantine/hooks";
 import { useConvexAuth, useMutation, useQuery } from "convex/react";
 import { type FormEvent, useEffect, useRef, useState } from "react";
 import { Logo } from "../../src/components/icons.tsx";
-import { Boundary } from "../../src/components/panel.tsx";
+import { Boundary, Problem } from "../../src/components/panel.tsx";
 import { api, type Channel } from "./api.ts";
 import { Messages } from "./messages.tsx";
 import { Search } from "./search.tsx";
@@ -17,6 +17,7 @@ export function Chat({ user, signOut }: ChatProps) {
   const begin = useMutation(api.channels.begin);
   const [chosen, setChosen] = useState<string | null>(null);
   const [text, setText] = useState("");
+  const [error, setError] = useState<unknown>(null);
   const box = useRef<HTMLInputElement>(null);
   const channel = channels?.find(({ _id }) => _id === chosen) ?? channels?.[0];
   useDocumentTitle(channel ? `#${channel.name} · reflow chat` : "reflow chat");
@@ -27,7 +28,7 @@ export function Chat({ user, signOut }: ChatProps) {
 
   const isEmpty = channels?.length === 0;
   useEffect(() => {
-    if (isEmpty) void begin({});
+    if (isEmpty) begin({}).catch(setError);
   }, [isEmpty, begin]);
 
   const open = (id: string) => {
@@ -55,7 +56,7 @@ export function Chat({ user, signOut }: ChatProps) {
         />
         <div className="chat-user">
           <Text size="sm">{user.name}</Text>
-          <Button variant="default" size="compact-sm" onClick={() => void signOut()}>
+          <Button variant="default" size="compact-sm" onClick={() => void signOut().catch(setError)}>
             Sign out
           </Button>
         </div>
@@ -66,6 +67,7 @@ export function Chat({ user, signOut }: ChatProps) {
         </Boundary>
       </nav>
       <main className="chat-main">
+        {error !== null && <Problem title="This did not work" error={error} />}
         <Boundary what="The conversation">
           {text.trim() ? (
             <Search text={text.trim()} open={open} />

@@ -29,7 +29,7 @@ function Root() {
   return (
     <SessionContext value={session}>
       <ConvexProviderWithAuth client={client} useAuth={useAuth}>
-        {session.user ? <Chat user={session.user} signOut={session.signOut} /> : <SignIn session={session} />}
+        {session.user ? <Chat key={session.user.name} user={session.user} signOut={session.signOut} /> : <SignIn session={session} />}
       </ConvexProviderWithAuth>
     </SessionContext>
   );

@@ -7,6 +7,8 @@ import { api, type Channel, type Message } from "./api.ts";
 import type { User } from "./session.ts";
 
 const PAGE = 30;
+/** So many pixels above the end are still at the end. */
+const NEAR = 60;
 
 export function Messages({ channel, user }: { channel: Channel; user: User }) {
   const { results, status, loadMore } = usePaginatedQuery(
@@ -14,14 +16,10 @@ export function Messages({ channel, user }: { channel: Channel; user: User }) {
     { channel: channel._id },
     { initialNumItems: PAGE },
   );
-  const list = useRef<HTMLDivElement>(null);
-  const newest = results[0]?._id;
-  useLayoutEffect(() => {
-    list.current?.scrollTo({ top: list.current.scrollHeight });
-  }, [newest]);
+  const place = useReadingPlace(results, user);
   return (
     <>
-      <div className="messages" ref={list}>
+      <div className="messages" role="log" aria-label="Conversation" tabIndex={0} {...place}>
         <More status={status} load={() => loadMore(PAGE)} />
         {status === "Exhausted" && results.length === 0 && (
           <Empty title={`Nothing was said in #${channel.name} yet`}>Write the first message below.</Empty>
@@ -39,6 +37,33 @@ export function Messages({ channel, user }: { channel: Channel; user: User }) {
   );
 }
 
+/** Keeps what is read in its place when older messages come above, and follows new ones for who is at the end. */
+function useReadingPlace(results: Message[], user: User) {
+  const ref = useRef<HTMLDivElement>(null);
+  const below = useRef(0);
+  const measure = () => {
+    const { scrollHeight, scrollTop } = ref.current!;
+    below.current = scrollHeight - scrollTop;
+  };
+  const newest = results[0];
+  const oldest = results.at(-1);
+  useLayoutEffect(() => {
+    ref.current!.scrollTop = ref.current!.scrollHeight - below.current;
+  }, [oldest?._id]);
+  useLayoutEffect(() => {
+    const { scrollHeight, clientHeight } = ref.current!;
+    if (below.current < clientHeight + NEAR || newest?.author === user.name) ref.current!.scrollTop = scrollHeight;
+    measure();
+  }, [newest?._id, oldest?._id]);
+  return { ref, onScroll: measure };
+}
+
+/** A time of day, and the day where that is not today. */
+function spoken(time: Date): string {
+  const isToday = time.toDateString() === new Date().toDateString();
+  return time.toLocaleString([], isToday ? { timeStyle: "short" } : { dateStyle: "medium", timeStyle: "short" });
+}
+
 type LineProps = { message: Message; isOwn?: boolean; note?: string };
 
 export function Line({ message, isOwn = false, note }: LineProps) {
@@ -50,7 +75,7 @@ export function Line({ message, isOwn = false, note }: LineProps) {
           {message.author}
         </Text>
         <Text size="xs" c="dimmed" component="time" dateTime={time.toISOString()}>
-          {time.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" })}
+          {spoken(time)}
         </Text>
         {note && (
           <Text size="xs" c="dimmed">
