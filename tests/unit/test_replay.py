@@ -90,6 +90,30 @@ async def test_a_failed_request_may_be_tried_again(sim: Simulation) -> None:
     assert await call(sim, fail_once, ("s", 1)) == b"1"
 
 
+@pytest.mark.parametrize("interleave", [False, True])
+def test_an_answer_is_told_to_nobody_but_who_asked(interleave: bool) -> None:
+    ann, bob = (Identity(issuer="i", subject=name, claims={"roles": [name]}) for name in ("ann", "bob"))
+
+    @simulated(app, interleave=interleave)
+    async def run(sim: Simulation) -> None:
+        args = buy.arguments.encode((), {"item": "a"})
+        first = await sim.engine.mutation(buy, args, ann, ("s", 1))
+        for who in (bob, None):
+            other = (await sim.engine.mutation(buy, args, who, ("s", 1))).result
+            assert other.value is None
+            assert other.failure is not None
+            assert other.failure.code == "AnswerOfAnother"
+        refreshed = Identity(issuer="i", subject="ann", claims={"roles": ["other"]})
+        assert await sim.engine.mutation(buy, args, refreshed, ("s", 1)) == first
+        assert first.result.value == b"1"
+        # Who was not signed in yet has told nobody anything.
+        assert await call(sim, buy, ("s", 2), item="a") == b"2"
+        assert await call(sim, buy, ("s", 2), ann, item="a") == b"2"
+        assert await sim.query(count) == 2
+
+    run()
+
+
 def test_answers_survive_a_restart_and_go_after_a_while() -> None:
     forgetful = rf.App(modules=[shop], limits=rf.Limits(request_retention_seconds=600))
 

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from msgspec import json
@@ -13,7 +14,7 @@ from msgspec import json
 from reflow import values
 from reflow.context import Identity
 from reflow.engine.commit import Step
-from reflow.engine.outcomes import Result, fault
+from reflow.engine.outcomes import Failure, Result, fault
 from reflow.engine.runner import TransactionRun
 from reflow.engine.transaction import EngineTransaction
 from reflow.errors import InvalidArguments, ReflowError, StorageError
@@ -24,6 +25,15 @@ if TYPE_CHECKING:
     from reflow.engine.engine import Engine
 
 LOG = logging.getLogger("reflow.engine")
+
+_PERSONAL = b"\0"
+"""Begins the stored answer to somebody who is signed in: JSON never does. A digest of who that is follows."""
+_DIGEST_BYTES = 16
+_ANOTHERS = Failure(
+    "AnswerOfAnother: this mutation has run already, for who was signed in on this connection then. Its answer is told "
+    "to nobody else",
+    code="AnswerOfAnother",
+)
 
 
 class Outcome(NamedTuple):
@@ -118,7 +128,7 @@ class Mutations:
         if result.failure is None and tx.wrote:
             ts = self._engine.next_ts()
             key = self._request_key(call)
-            request = None if key is None else Request(*key, ts, cast(bytes, result.value))
+            request = None if key is None else Request(*key, ts, self._mark(call, key) + cast(bytes, result.value))
             effects = await tx.effects(ts, request)
             try:
                 await self._committer.apply(effects)
@@ -157,6 +167,13 @@ class Mutations:
         claims = [identity.claims.get(claim) for claim in self._claims]
         return json.encode([identity.token_identifier, *claims], order="sorted").decode()
 
+    def _mark(self, call: Call, key: tuple[str, int]) -> bytes:
+        """Whom an answer under a key is for. One connection may have several users after each other; a key that an
+        idempotent mutation names says by itself who asks."""
+        if call.identity is None or key is not call.request:
+            return b""
+        return _PERSONAL + blake2b(self._who(call.identity).encode(), digest_size=_DIGEST_BYTES).digest()
+
     async def _replayed(self, call: Call, head: Snapshot) -> Step | None:
         """The stored answer of a call that ran before."""
         if call.function.idempotency is None and not (call.request is not None and call.may_replay):
@@ -166,9 +183,13 @@ class Mutations:
         except InvalidArguments:
             return None
         stored = None if key is None else await head.request(*key)
-        if stored is None:
+        if key is None or stored is None:
             return None
-        outcome = Outcome(Result(stored.result), stored.ts)
+        mark, answer = b"", stored.result
+        if answer.startswith(_PERSONAL):
+            mark, answer = answer[: _DIGEST_BYTES + 1], answer[_DIGEST_BYTES + 1 :]
+        own = mark in (b"", self._mark(call, key))
+        outcome = Outcome(Result(answer) if own else Result(None, _ANOTHERS), stored.ts if own else 0)
         return Step(lambda _ts, error: call.done(outcome if error is None else Outcome(outcome.result, 0, error)))
 
     async def _replayed_after_all(self, call: Call) -> Step | None:
