@@ -60,7 +60,8 @@ def test_each_guarantee_is_the_name_of_a_test() -> None:
 
 def test_each_test_that_a_document_names_is_there() -> None:
     named = re.compile(r"`((?:unit|protocol|property|clients|browser|crash)/\w+\.py)(?:::(\w+))?`")
-    found = [match for path in (ROOT / "docs").glob("*.md") for match in named.findall(path.read_text(encoding="utf-8"))]
+    texts = [path.read_text(encoding="utf-8") for path in (ROOT / "docs").glob("*.md")]
+    found = [match for text in texts for match in named.findall(text)]
     assert len(found) > 50
     for file, name in found:
         assert f"def {name}" in (ROOT / "tests" / file).read_text(encoding="utf-8"), f"{file}::{name}"

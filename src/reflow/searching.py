@@ -84,8 +84,8 @@ class Searching:
     ) -> Page[Hit[Any]]:
         """One page of `search`. In a live query a page keeps its ends, as scores: it grows and shrinks with its hits.
 
-        Scores move a little with every change of the whole corpus, and all live pages follow each: otherwise a hit could
-        be in two of them, or in none.
+        Scores move a little with every change of the whole corpus, and all live pages follow each: otherwise a hit
+        could be in two of them, or in none.
         """
         return await self._searches.search_page(index, text, options, _conditions(filter, min_length, equal))
 
