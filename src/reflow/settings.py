@@ -62,13 +62,16 @@ class Secret:
         return format(repr(self), spec)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Secret) and compare_digest(self._text.encode(), other._text.encode())
+        return isinstance(other, Secret) and compare_digest(self._bytes(), other._bytes())
 
     def __hash__(self) -> int:
         return hash((Secret, self._text))
 
     def __bool__(self) -> bool:
         return bool(self._text)
+
+    def _bytes(self) -> bytes:
+        return self._text.encode("utf-8", "surrogatepass")
 
 
 class SettingsMeta(msgspec.StructMeta):
@@ -141,7 +144,9 @@ def variables_of(kind: type[Settings]) -> tuple[Variable, ...]:
 def spelled(kind: type[Settings], variable: Variable) -> str:
     """A field as people read it: `Shop.api_key: Secret`."""
     annotation = variable.type
-    text = annotation.__name__ if isinstance(annotation, type) else str(annotation).replace("typing.", "")
+    text = annotation.__name__ if isinstance(annotation, type) else str(annotation)
+    for module in ("typing.", f"{Secret.__module__}."):
+        text = text.replace(module, "")
     return f"{kind.__name__}.{variable.field}: {text}"
 
 

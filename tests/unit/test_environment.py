@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from pathlib import Path
 
 import pytest
@@ -113,6 +114,16 @@ def test_the_process_s_own_environment_stands_still() -> None:
             process["COLOR"] = "green"
             assert await backend.query(color) == "red"
             assert await backend.action(color_now) == ("red", "red")
+
+    arun(main())
+
+
+def test_what_is_no_text_in_the_process_s_environment_is_not_there() -> None:
+    async def main() -> None:
+        process = {"COLOR": os.fsdecode(b"r\xe9d"), "SIZE": "größe"}
+        async with rf.App(modules=[module], environment=process).in_memory() as backend:
+            assert await backend.query(color) == "none"
+            assert backend.engine.variables.at(backend.engine.committer.published) == {"SIZE": "größe"}
 
     arun(main())
 

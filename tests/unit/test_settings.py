@@ -14,7 +14,7 @@ import pytest
 import reflow as rf
 from reflow.engine.environment import assign
 from reflow.errors import CallFailed, DefinitionError, SettingsError
-from reflow.settings import read_settings
+from reflow.settings import read_settings, spelled, variables_of
 from reflow.testing import Simulation
 from tests.support import arun
 from tests.support.client import Client
@@ -181,6 +181,13 @@ def test_what_does_not_fit_is_named_and_not_quoted(given: Mapping[str, str]) -> 
     assert text not in str(caught.value)
 
 
+def test_fields_are_named_as_they_are_written() -> None:
+    shown = [spelled(Everything, variable) for variable in variables_of(Everything)]
+    assert "Everything.key: Secret" in shown
+    assert "Everything.other_key: Secret | None" in shown
+    assert "Everything.level: Literal['low', 'high']" in shown
+
+
 def test_all_that_is_missing_is_named_at_once_and_an_empty_secret_is_none() -> None:
     with pytest.raises(SettingsError) as caught:
         read_settings(Everything, {"SHOP_KEY": "", "SHOP_COUNT": "x"})
@@ -209,6 +216,7 @@ def test_a_secret_hides_its_text() -> None:
     assert secret == rf.Secret(SECRET)
     assert secret != rf.Secret("x")
     assert secret != SECRET
+    assert secret != rf.Secret("half \ud800")
     assert len({secret, rf.Secret(SECRET)}) == 1
     assert not rf.Secret("")
     with pytest.raises(TypeError):

@@ -49,7 +49,7 @@ class Variables:
 
     def __init__(self, process: Mapping[str, str], catalog: Catalog, settings: Iterable[type[Settings]] = ()) -> None:
         # A copy: were the process's own environment to change, no live query would learn of it.
-        self._process = dict(process)
+        self._process = {name: value for name, value in process.items() if _is_text(value)}
         self._catalog = catalog
         self._settings = tuple(settings)
         self._stored: dict[str, list[_Version]] = {}
@@ -130,6 +130,15 @@ class Variables:
     def told(self, ts: int, name: str | None, *, show: bool) -> list[Told]:
         """See `told`."""
         return told(self.stored(ts), self._process, self._settings, name, show=show)
+
+
+def _is_text(value: str) -> bool:
+    """Whether a value of the process's environment, which may be any bytes, is UTF-8."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 class VariablesRead(Mapping[str, str]):
