@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Iterator, Mapping
+from copy import deepcopy
+from dataclasses import replace
 from random import Random
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Protocol, TypeVar
 
@@ -72,7 +74,11 @@ class Auth:
 
     def identity(self) -> Identity | None:
         """The caller's identity, None when nobody is signed in. A query that asks is cached per identity."""
-        return self._run.identity()
+        found = self._run.identity()
+        if found is None or not any(isinstance(claim, list | dict) for claim in found.claims.values()):
+            return found
+        # A checked token's claims serve many calls: what a function adds to a list of roles must not stay there.
+        return replace(found, claims=deepcopy(dict(found.claims)))
 
 
 class Environment(Mapping[str, str]):

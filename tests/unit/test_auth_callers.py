@@ -51,6 +51,47 @@ def here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
     return Here(monkeypatch, capsys)
 
 
+roles = rf.Module("roles")
+
+
+@roles.query
+async def with_guest(ctx: rf.QueryCtx) -> list[str]:
+    identity = ctx.auth.identity()
+    assert identity is not None
+    found: list[str] = identity.claims["roles"]
+    found.append("guest")
+    identity.claims["tenant"]["roles"] = found
+    return found
+
+
+@roles.mutation
+async def keep_guest(ctx: rf.MutationCtx) -> list[str]:
+    return await ctx.run_query(with_guest)
+
+
+@roles.action
+async def ask_guest(ctx: rf.ActionCtx) -> list[str]:
+    identity = ctx.auth.identity()
+    assert identity is not None
+    identity.claims["roles"].append("asked")
+    return await ctx.run_mutation(keep_guest)
+
+
+def test_what_a_function_does_to_claims_is_forgotten() -> None:
+    bob = rf.Identity(issuer="https://issuer.test", subject="bob", claims={"roles": ["user"], "tenant": {"id": 1}})
+
+    async def main() -> None:
+        async with rf.App(modules=[roles]).in_memory() as backend:
+            caller = backend.as_(bob)
+            for _ in range(2):
+                assert await caller.query(with_guest) == ["user", "guest"]
+                assert await caller.mutation(keep_guest) == ["user", "guest"]
+                assert await caller.action(ask_guest) == ["user", "guest"]
+
+    arun(main())
+    assert dict(bob.claims) == {"roles": ["user"], "tenant": {"id": 1}}
+
+
 def test_a_backend_calls_as_somebody() -> None:
     async def main() -> None:
         async with rf.App(modules=[signed]).in_memory() as backend:
