@@ -10,6 +10,7 @@ from dataclasses import KW_ONLY, dataclass
 from hashlib import blake2b
 from typing import Any, Literal, Protocol
 
+from reflow.auth import same_issuer
 from reflow.errors import AuthenticationRequired, DefinitionError
 from reflow.limits import DEFAULT
 
@@ -46,7 +47,7 @@ class Owner:
 
     def of(self, caller: Signed | None) -> str | None:
         """The owner that a caller is; None for nobody and for a token without the claim."""
-        if caller is None or (self.issuer is not None and caller.issuer != self.issuer):
+        if caller is None or (self.issuer is not None and not same_issuer(caller.issuer, self.issuer)):
             return None
         found: object = caller.token_identifier if self.claim is None else caller.claims.get(self.claim)
         return found if isinstance(found, str) and found and _is_text(found) else None

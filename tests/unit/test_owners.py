@@ -410,6 +410,14 @@ def test_a_claim_that_is_no_text_owns_nothing(claim: Any) -> None:
     assert rule.of(Identity(issuer="i", subject="s", claims={"org_id": claim})) is None
 
 
+@pytest.mark.parametrize("spelled", ["https://id.example", "https://id.example/", "id.example"])
+def test_the_provider_that_counts_is_spelled_as_freely_as_where_tokens_are_checked(spelled: str) -> None:
+    rule = rf.Owner("org", claim="org_id", issuer=spelled)
+    assert rule.of(ANN) == "A"
+    assert rule.of(Identity(issuer="https://id.example/", subject="ann", claims={"org_id": "A"})) == "A"
+    assert rule.of(Identity(issuer="http://id.example", subject="ann", claims={"org_id": "A"})) is None
+
+
 def test_a_claim_may_count_from_one_provider_only() -> None:
     rule = rf.Owner("org", claim="org_id", issuer=ANN.issuer)
     forged = Identity(issuer="https://anybody.example", subject="ann", claims={"org_id": "A"})
