@@ -85,7 +85,7 @@ class Expression:
 
     def first(self, now: int) -> int:
         """The next time after now."""
-        return next(self._times(now))
+        return next(time for time in self._times(now) if time > now)
 
     def following(self, planned: int, now: int) -> tuple[int, int]:
         """Of the times that have passed at most `limits.cron_missed` are counted."""
@@ -99,7 +99,8 @@ class Expression:
         return next(time for time in self._times(now - 1000) if time >= now), missed
 
     def _times(self, after: int) -> Iterator[int]:
-        """The times after the second of a time."""
+        """The times after the second of a time. In the hour that comes twice, the first ones may be those of the
+        hour before."""
         start = datetime.fromtimestamp(after // 1000, UTC if self.tz == "UTC" else ZoneInfo(self.tz))
         return (int(time.timestamp()) * 1000 for time in CronSim(self.fields, start))
 

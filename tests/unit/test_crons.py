@@ -230,6 +230,15 @@ def test_times(define: Callable[[rf.Crons], Any], after: str, expected: list[str
     assert times(crons, len(expected), after) == expected
 
 
+@pytest.mark.parametrize("fields", ["30 2 * * *", "15,45 1-3 * * *", "*/15 * * * *"])
+def test_a_cron_that_is_new_in_the_hour_that_comes_twice_starts_in_the_future(fields: str) -> None:
+    schedule = Expression(fields, "Europe/Berlin")
+    now = int(datetime(2026, 10, 25, 1, tzinfo=UTC).timestamp()) * 1000  # two o'clock for the second time
+    for minute in range(60):
+        moment = now + minute * 60_000
+        assert schedule.first(moment) == schedule.following(moment - 3_600_000, moment + 1)[0] > moment
+
+
 @given(st.integers(1000, 10**9), st.integers(0, 10**12), st.integers(0, 10**9))
 def test_an_interval_keeps_its_grid_and_counts_what_it_missed(period: int, planned: int, later: int) -> None:
     following, missed = Interval(period).following(planned, planned + later)
