@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gc
 import hashlib
 import random
 import socket
@@ -17,6 +18,7 @@ import pytest
 import reflow as rf
 from reflow.database import RangeRequest
 from reflow.engine.files import Blob
+from reflow.errors import ReflowError
 from reflow.limits import Limits
 from reflow.schema import spec_of
 from reflow.server.serve import Serving
@@ -281,6 +283,21 @@ def test_what_is_no_single_range_gives_all(file: str, asked: str) -> None:
     answer = httpx.get(file, headers={"range": asked})
     assert answer.status_code == 200
     assert answer.content == content(1000)
+
+
+def test_a_refused_request_leaves_nothing_to_the_collector_of_cycles(server: Threaded, file: str) -> None:
+    gc.collect()
+    gc.disable()
+    try:
+        assert httpx.get(file, headers={"range": "bytes=999999999-"}).status_code == 416
+        assert httpx.post(f"{server.url}/api/storage/upload?token=x", content=b"x").status_code == 401
+        gc.set_debug(gc.DEBUG_SAVEALL)
+        gc.collect()
+        assert not [found for found in gc.garbage if isinstance(found, ReflowError)]
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+        gc.enable()
 
 
 def test_what_a_client_has_is_not_sent_again(file: str) -> None:

@@ -62,17 +62,21 @@ class FileDoor:
                 await self._serve(path, scope, headers, cors, receive, send)
                 return
         except ReflowError as error:
-            failed = http_error(error)
-            if scope["method"] == "POST":
-                # The rest of the body is not wanted, but a sender that is cut off may never see the answer.
-                failed.headers.append((b"connection", b"close"))
-                send = self._lingering(receive, send)
-            await self._refuse(scope, send, failed)
+            # Not here: what was raised would know this frame, and the frame it, until the next look for cycles.
+            await self._refused(error, scope, receive, send)
             return
         body = msgspec.json.encode({"storageId": id})
         length = (b"content-length", b"%d" % len(body))
         await send(_start(200, [(b"content-type", b"application/json"), length, *cors]))
         await send({"type": "http.response.body", "body": body})
+
+    async def _refused(self, error: ReflowError, scope: Scope, receive: Receive, send: Send) -> None:
+        failed = http_error(error)
+        if scope["method"] == "POST":
+            # The rest of the body is not wanted, but a sender that is cut off may never see the answer.
+            failed.headers.append((b"connection", b"close"))
+            send = self._lingering(receive, send)
+        await self._refuse(scope, send, failed)
 
     # Up
 
