@@ -41,6 +41,10 @@ class Vectors:
     ) -> None:
         if (dims is None) != sparse:
             raise DefinitionError(f"vector index {name!r} needs either dims=... or sparse=True")
+        if not isinstance(owner, bool | Owner):  # pyright: ignore[reportUnnecessaryIsInstance] - see owners.rule_of
+            raise DefinitionError(
+                f"vector index {name!r}: owner= takes True (a namespace for each user) or rf.Owner(claim=...), got {owner!r}"
+            )
         if isinstance(owner, Owner) and owner.field:
             raise DefinitionError(f"vector index {name!r} has no field {owner.field!r}: write rf.Owner(claim=...)")
         self.name = name

@@ -679,6 +679,11 @@ def test_definitions_that_do_not_fit_are_refused() -> None:
             rf.collection("c", owner=rf.Owner(field))
     with pytest.raises(DefinitionError, match=r"has no field 'org': write rf.Owner\(claim=...\)"):
         rf.Vectors("v", dims=2, owner=rf.Owner("org", claim="org_id"))
+    for wrong in ("org_id", 1, None):
+        with pytest.raises(
+            DefinitionError, match=r"owner= takes True \(a namespace for each user\) or rf.Owner\(claim"
+        ):
+            rf.Vectors("v", dims=2, owner=wrong)  # pyright: ignore[reportArgumentType]
 
 
 def test_only_internal_functions_can_be_for_all_owners() -> None:
