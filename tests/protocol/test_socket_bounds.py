@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import socket
 import sys
@@ -15,7 +16,10 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 
 import reflow as rf
+from reflow.server.fast_http import FastHttp
+from reflow.server.fast_socket import FastSocket
 from reflow.server.serve import Serving
+from reflow.server.sync import SyncSocket
 from tests.protocol.test_bad_frames import CONNECT, RawSocket, frame
 from tests.support.app_under_test import counters, extra, messages
 from tests.support.servers import Threaded, in_thread
@@ -267,3 +271,25 @@ def test_a_batch_is_bounded(bounded: Threaded) -> None:
     ):
         assert httpx.post(f"{bounded.url}/api/query_batch", content=body).status_code == 400
     assert httpx.get(f"{bounded.url}/api/query_batch").status_code == 405
+
+
+def test_a_socket_that_is_gone_leaves_nothing_to_the_collector_of_cycles(bounded: Threaded) -> None:
+    kinds = (FastHttp, FastSocket, SyncSocket)
+
+    def left() -> int:
+        return sum(isinstance(found, kinds) for found in gc.get_objects())
+
+    gc.collect()
+    before = left()
+    gc.disable()
+    try:
+        with SyncClient(bounded.url) as client:
+            client.subscribe(0, "extra", {})
+            assert left() > before
+        plain(bounded.url).close()
+        stranger = RawSocket(bounded.url)
+        stranger.send(frame(b"{}"))  # refused: the server closes
+        assert stranger.finish()
+        eventually(lambda: left() == before)
+    finally:
+        gc.enable()

@@ -111,6 +111,22 @@ class _Query:
         self.sent: Result | None = None
 
 
+class _Gone:
+    """In the place of a client that has left."""
+
+    def ready(self) -> bool:
+        return False
+
+    def transition(self, start: Version, end: Version, changes: Sequence[Change]) -> None:
+        """Nobody gets it."""
+
+    def fail(self, reason: str) -> None:
+        """Nobody learns it."""
+
+
+_GONE = _Gone()
+
+
 class Connection:
     """One client's query set and version. Its methods are called by the door that holds the socket."""
 
@@ -121,7 +137,7 @@ class Connection:
 
     def __init__(self, hub: Hub, sink: Sink) -> None:
         self._hub = hub
-        self._sink = sink
+        self._sink: Sink = sink
         self.version: Version = Version(0, 0, 0)
         self.identity: Identity | None = None
         self._wanted = (0, 0)
@@ -199,8 +215,9 @@ class Connection:
         self._hub.mark(self)
 
     def close(self) -> None:
-        """Forgets everything."""
+        """Forgets everything, the client too: the two would keep each other in memory."""
         self.closed = True
+        self._sink = _GONE
         for query in self._queries.values():
             self._detach(query)
         self._queries.clear()
@@ -208,8 +225,9 @@ class Connection:
 
     def fail(self, reason: str) -> None:
         """Ends the connection for the client too."""
+        sink = self._sink
         self.close()
-        self._sink.fail(reason)
+        sink.fail(reason)
 
     def _detach(self, query: _Query) -> None:
         if query.entry is not None:

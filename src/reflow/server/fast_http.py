@@ -84,6 +84,12 @@ class FastHttp(HttpToolsProtocol):
             self._head = 0
             self._received += len(data)
 
+    def handle_websocket_upgrade(self) -> None:
+        """A websocket takes over. The parser and this object would keep each other in memory: cycles are looked for
+        so rarely that a connection must not leave any."""
+        super().handle_websocket_upgrade()
+        self.parser = cast(Any, None)
+
     def _refuse(self, status: bytes, text: str) -> None:
         head = b"HTTP/1.1 %b\r\ncontent-type: text/plain\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
         self.transport.write(head % (status, len(text)) + text.encode())

@@ -49,7 +49,7 @@ class _LastEvent:
     __slots__ = ("_event", "_receiver", "_waiter")
 
     def __init__(self, receiver: Receiver) -> None:
-        self._receiver = receiver
+        self._receiver: Receiver | None = receiver
         self._event: Any = None
         self._waiter: asyncio.Future[None] | None = None
 
@@ -57,9 +57,14 @@ class _LastEvent:
         """Takes an event; the first one counts."""
         if self._event is None:
             self._event = event
-            self._receiver.lost()
+            if self._receiver is not None:
+                self._receiver.lost()
             if self._waiter is not None and not self._waiter.done():
                 self._waiter.set_result(None)
+
+    def forget(self) -> None:
+        """The receiver has learnt the end."""
+        self._receiver = None
 
     def empty(self) -> bool:
         """There is never a second event."""
@@ -195,6 +200,17 @@ class FastSocket(WebSocketsSansIOProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The HTTP protocol hands over its transport, which may be a wrapped one."""
         super().connection_made(getattr(transport, "inner", transport))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The socket is gone. What it is made of would keep itself in memory: cycles are looked for so rarely that a
+        connection must not leave any."""
+        super().connection_lost(exc)
+        self._receiver = None
+        if isinstance(self.queue, _LastEvent):
+            self.queue.forget()
+        self.conn.parser.close()
+        if self.handshake_initiated and self.response.status_code == 101:
+            cast("dict[str, Any]", self.scope)["extensions"].pop(EXTENSION, None)
 
     def data_received(self, data: bytes) -> None:
         """Plain text frames go straight to the receiver, all others through the protocol of `websockets`."""

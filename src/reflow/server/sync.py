@@ -102,13 +102,17 @@ class SyncDoor:
         waited, strangers = 0.0, set[SyncSocket]()
         while True:
             await asyncio.sleep(pause)
-            for socket in list(self.sockets):
-                socket.silence += 1
-                if socket.silence >= ticks:
-                    socket.ping()
+            self._tick(ticks)
             waited += pause
             if waited >= limits.pong_seconds:
                 waited, strangers = 0.0, self._dismiss(strangers)
+
+    def _tick(self, ticks: int) -> None:
+        """Pings those who have heard nothing for so many ticks."""
+        for socket in list(self.sockets):
+            socket.silence += 1
+            if socket.silence >= ticks:
+                socket.ping()
 
     def _dismiss(self, strangers: set[SyncSocket]) -> set[SyncSocket]:
         """Closes those of the strangers that have not introduced themselves yet; whoever is one now."""
