@@ -43,7 +43,8 @@ class Vectors:
             raise DefinitionError(f"vector index {name!r} needs either dims=... or sparse=True")
         if not isinstance(owner, bool | Owner):  # pyright: ignore[reportUnnecessaryIsInstance] - see owners.rule_of
             raise DefinitionError(
-                f"vector index {name!r}: owner= takes True (a namespace for each user) or rf.Owner(claim=...), got {owner!r}"
+                f"vector index {name!r}: owner= takes True (a namespace for each user) or rf.Owner(claim=...), "
+                f"got {owner!r:.100}"
             )
         if isinstance(owner, Owner) and owner.field:
             raise DefinitionError(f"vector index {name!r} has no field {owner.field!r}: write rf.Owner(claim=...)")
