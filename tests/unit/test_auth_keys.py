@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import suppress
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -16,7 +18,7 @@ import reflow as rf
 from reflow.auth import ALGORITHMS, Algorithm
 from reflow.errors import AuthenticationError, ProviderUnavailable
 from reflow.limits import Limits
-from reflow.server.fetching import may_lead_to
+from reflow.server.fetching import fetched, may_lead_to
 from reflow.server.key_sets import KeySet
 from reflow.server.tokens import TokenVerifier
 from reflow.testing import TokenIssuer
@@ -292,6 +294,26 @@ def test_a_provider_that_never_answers_is_not_waited_for(provider: LocalProvider
         assert asked.wait(10)
     finally:
         release.set()
+
+
+@pytest.mark.parametrize("begun", [b"HTTP/1.1 200 OK\r\nx: ", b"HTTP/1.1 200 OK\r\n\r\n"])
+def test_a_provider_that_never_comes_to_an_end_keeps_no_thread(begun: bytes) -> None:
+    """Each of its bytes is in time. Without an end to the whole this test has none either."""
+    listening = socket.create_server(("127.0.0.1", 0))
+
+    def drip() -> None:
+        client, _ = listening.accept()
+        with client, suppress(OSError):
+            client.sendall(begun)
+            while True:
+                client.sendall(b"x")
+                time.sleep(0.01)
+
+    dripping = threading.Thread(target=drip)
+    dripping.start()
+    with listening, pytest.raises(ProviderUnavailable, match="too slow"):
+        fetched(f"http://127.0.0.1:{listening.getsockname()[1]}/keys", Limits(provider_seconds=0.2))
+    dripping.join()
 
 
 def test_nobody_listens() -> None:

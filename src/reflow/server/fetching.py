@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import threading
 import urllib.request
 from collections.abc import Callable
-from http.client import HTTPException, HTTPMessage
-from time import monotonic
+from contextlib import suppress
+from http.client import HTTPConnection, HTTPException, HTTPMessage, HTTPResponse, HTTPSConnection
 from typing import IO, TypeVar
 from urllib.error import HTTPError
 from urllib.parse import urljoin
@@ -19,6 +20,75 @@ from reflow.limits import Limits
 T = TypeVar("T")
 
 _CHUNK = 1 << 16
+
+
+class _Deadline:
+    """Ends the connections of one question when its time is up: their own timeouts begin again with every byte."""
+
+    def __init__(self, seconds: float) -> None:
+        self._sockets: list[socket.socket] = []
+        self._lock = threading.Lock()
+        self.passed = False
+        self._timer = threading.Timer(seconds, self._pass)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def watch(self, connected: socket.socket) -> None:
+        """Takes a connection in."""
+        with self._lock:
+            self._sockets.append(connected)
+            if self.passed:
+                self._end()
+
+    def cancel(self) -> None:
+        """The question is answered."""
+        self._timer.cancel()
+
+    def _pass(self) -> None:
+        with self._lock:
+            self.passed = True
+            self._end()
+
+    def _end(self) -> None:
+        for connected in self._sockets:
+            with suppress(OSError):  # it has ended already
+                connected.shutdown(socket.SHUT_RDWR)
+
+
+class _Http(urllib.request.HTTPHandler):
+    """Connections that a deadline ends."""
+
+    def __init__(self, deadline: _Deadline) -> None:
+        super().__init__()
+        self._deadline = deadline
+
+    def http_open(self, req: urllib.request.Request) -> HTTPResponse:
+        deadline = self._deadline
+
+        class Watched(HTTPConnection):
+            def connect(self) -> None:
+                super().connect()
+                deadline.watch(self.sock)
+
+        return self.do_open(Watched, req)
+
+
+class _Https(urllib.request.HTTPSHandler):
+    """The same with TLS."""
+
+    def __init__(self, deadline: _Deadline) -> None:
+        super().__init__()
+        self._deadline = deadline
+
+    def https_open(self, req: urllib.request.Request) -> HTTPResponse:
+        deadline = self._deadline
+
+        class Watched(HTTPSConnection):
+            def connect(self) -> None:
+                super().connect()
+                deadline.watch(self.sock)
+
+        return self.do_open(Watched, req)
 
 
 class _SafeRedirects(urllib.request.HTTPRedirectHandler):
@@ -41,8 +111,8 @@ def may_lead_to(address: str, further: str) -> bool:
 
 def fetched(address: str, limits: Limits) -> bytes:
     """What an address answers, within limits.keys_bytes and limits.provider_seconds. Raises ProviderUnavailable."""
-    deadline = monotonic() + limits.provider_seconds
-    opener = urllib.request.build_opener(_SafeRedirects)
+    deadline = _Deadline(limits.provider_seconds)
+    opener = urllib.request.build_opener(_SafeRedirects, _Http(deadline), _Https(deadline))
     request = urllib.request.Request(address, headers={"accept": "application/json", "user-agent": "reflow"})
     body = bytearray()
     try:
@@ -51,13 +121,16 @@ def fetched(address: str, limits: Limits) -> bytes:
                 body += chunk
                 if len(body) > limits.keys_bytes:
                     raise ProviderUnavailable(f"{address} answers more than limits.keys_bytes = {limits.keys_bytes}")
-                if monotonic() > deadline:
-                    raise ProviderUnavailable(f"{address} is too slow")
     except HTTPError as error:
         error.close()  # it holds the connection
         raise ProviderUnavailable(f"{address} answers {error.code}") from None
     except (OSError, HTTPException, ValueError) as error:
-        raise ProviderUnavailable(f"{address}: {error}") from None
+        why = "it is too slow" if deadline.passed else error
+        raise ProviderUnavailable(f"{address}: {why}") from None
+    finally:
+        deadline.cancel()
+    if deadline.passed:
+        raise ProviderUnavailable(f"{address} is too slow")
     return bytes(body)
 
 
