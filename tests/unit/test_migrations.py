@@ -327,6 +327,37 @@ def test_large_documents_make_small_batches() -> None:
 # Where it fails
 
 
+def test_others_get_their_turns_between_large_documents() -> None:
+    turns, seen = 0, list[int]()
+
+    async def grow(ctx: rf.MigrationCtx, document: dict[str, Any]) -> dict[str, Any]:
+        seen.append(turns)
+        return {"rank": 1}
+
+    async def count_turns() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    async def main() -> None:
+        app = version(T.Old, grow)
+        async with started(MemoryStorage(), app) as sim:
+
+            async def job(tx: Any) -> None:
+                large = [T.Old(text="x" * 100_000) for _ in range(3)]
+                await rf.DatabaseWriter(tx).insert_many(large)
+
+            await sim.engine.transact(job)
+            counting = asyncio.create_task(count_turns())
+            status = await sim.action(path(grow), again=True)
+            counting.cancel()
+            assert status.changed == 3
+            assert len(set(seen)) == 3
+
+    arun(main())
+
+
 def failing_at(rank: int) -> Callable[..., Any]:
     async def halt(ctx: rf.MigrationCtx, document: dict[str, Any]) -> dict[str, Any]:
         if document["rank"] == rank:

@@ -9,6 +9,7 @@ anew, whatever version of the application that is.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from reflow.engine.engine import Engine
 
 _FIRST = "0" * 16
+_TURN_BYTES = 64 << 10
+"""Documents that are migrated before the event loop gets a turn."""
 
 
 class Misstep(Exception):
@@ -182,9 +185,8 @@ class Migrations:
         (row,) = [row for row in await self._rows(tx) if row.name == migration.path]
         codec = self._codec(migration.table)
         found = [] if codec is None else await self._page(tx, codec, _part(migration, row))
-        for stored in found:
+        async for stored in _in_turns(tx, found):
             assert codec is not None
-            tx.count_anew()
             row.changed += await self._migrate(tx, migration, codec, stored, strict)
         row.looked += len(found)
         row.total = max(row.total, row.looked)
@@ -327,8 +329,7 @@ class Migrations:
         while rows is None or rows:
             async with self._engine.reading() as tx:
                 rows = await self._page(tx, codec, Part(chain[0].migration, after, until))
-                for row in rows:
-                    tx.count_anew()
+                async for row in _in_turns(tx, rows):
                     yield tx, row
             after = rows[-1].seq if rows else after
 
@@ -345,6 +346,18 @@ class Migrations:
         if changed or strict:
             self._fitted(codec, document_id(stored.value), chain[-1].migration, fields, strict)
         return changed
+
+
+async def _in_turns(tx: EngineTransaction, rows: Iterable[Row]) -> AsyncGenerator[Row, None]:
+    """The rows of a page, each with a function's bounds of its own. The event loop goes on in between."""
+    size = 0
+    for row in rows:
+        tx.count_anew()
+        yield row
+        size += len(row.value)
+        if size >= _TURN_BYTES:
+            size = 0
+            await tx.wait(asyncio.sleep(0))
 
 
 def _part(migration: Migration, row: MigrationStatus) -> Part:
