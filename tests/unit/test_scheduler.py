@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import tracemalloc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from itertools import pairwise
@@ -32,6 +33,11 @@ async def record(ctx: rf.MutationCtx, name: str, then: float | None = None) -> N
     await ctx.db.insert(Event(name=name, at=ctx.now()))
     if then is not None:
         await ctx.scheduler.run_after(then, record, name=name + "'")
+
+
+@jobs.mutation
+async def schedule_of_size(ctx: rf.MutationCtx, size: int) -> None:
+    await ctx.scheduler.run_after(1e6, record, name="x" * size)
 
 
 @jobs.mutation
@@ -623,3 +629,23 @@ async def test_a_row_of_a_function_that_is_gone_fails_visibly(sim: Simulation) -
     ((_, state, error, _),) = await sim.query(status)
     assert state == "failed"
     assert "no function 'jobs:record' in this app" in error
+
+
+def test_a_start_does_not_hold_all_that_is_pending() -> None:
+    count, size = 100, 100_000
+
+    async def main() -> None:
+        storage, clock = MemoryStorage(), VirtualClock()
+        app = rf.App(modules=[jobs], limits=rf.Limits(scan_page=5))
+        async with simulate(app, storage=storage, clock=clock) as sim:
+            for _ in range(count):
+                await sim.mutation(schedule_of_size, size=size)
+        tracemalloc.start()
+        try:
+            async with simulate(app, storage=storage, clock=clock) as sim:
+                _, peak = tracemalloc.get_traced_memory()
+                assert peak < count * size / 2
+        finally:
+            tracemalloc.stop()
+
+    arun(main())

@@ -10,7 +10,7 @@ import asyncio
 import heapq
 import logging
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from reflow import values
@@ -68,8 +68,8 @@ class Scheduler:
         for due, id in await self._engine.transact(self._engine.crons.deploy):
             self._push(due, id)
         async with self._engine.reading() as tx:
-            interrupted = await self._all(tx, "inProgress")
-            for row in await self._all(tx, "pending"):
+            interrupted = [row async for row in self._all(tx, "inProgress")]
+            async for row in self._all(tx, "pending"):
                 self._push(row.scheduled_time, row.id)
                 self._outstanding.add(row.id)
         for row in interrupted:
@@ -80,15 +80,14 @@ class Scheduler:
             asyncio.create_task(self._forever(self._sweep), name="reflow-sweeper"),
         ]
 
-    async def _all(self, tx: EngineTransaction, state: State) -> list[Scheduled]:
-        """The rows in a state, however many there are."""
+    async def _all(self, tx: EngineTransaction, state: State) -> AsyncGenerator[Scheduled, None]:
+        """The rows in a state, however many there are. Their arguments are large: they are not held together."""
         request = RangeRequest(table=spec_of(Scheduled), index=Scheduled.by_state, equal={"state.kind": state})
         scan = tx.scan(request)
-        found: list[Scheduled] = []
         while rows := await scan.take(self._engine.limits.scan_page):
-            found += rows
+            for row in rows:
+                yield row
             tx.count_anew()
-        return found
 
     async def close(self) -> None:
         """Stops starting functions; running actions are cancelled and settled at the next start."""
