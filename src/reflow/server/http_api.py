@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from functools import cache
 from importlib.metadata import version
 from typing import Any, cast
 from urllib.parse import parse_qs
@@ -86,6 +87,12 @@ async def read_body(receive: Receive, limit: int, bound: str = "body_bytes") -> 
         message = await receive()
 
 
+@cache
+def _version() -> bytes:
+    """The package's version, which is read from disk."""
+    return version("reflow").encode()
+
+
 def too_long(limit: int, bound: str) -> HttpError:
     """The error for a body that is longer than the bound of that name."""
     # The rest of the body is not read: the connection can't go on.
@@ -154,7 +161,7 @@ class HttpApi:
         method = scope["method"]
         if path == "/version":
             _allow(method, "GET", "HEAD")
-            return _TEXT_TYPE, version("reflow").encode()
+            return _TEXT_TYPE, _version()
         door = path.removeprefix("/api/")
         if door == "query" and method == "GET":
             call = _call_of_address(scope)
