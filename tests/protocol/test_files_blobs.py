@@ -278,3 +278,22 @@ def test_without_the_package_the_extra_is_named(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setitem(sys.modules, "obstore", None)
     with pytest.raises(MissingExtra, match=r"install reflow\[s3\]"):
         ObjectBlobs("s3://files/x")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="open files are counted in /proc")
+def test_who_is_cancelled_while_a_file_opens_leaves_it_closed(tmp_path: Path) -> None:
+    async def main() -> None:
+        blobs = DirectoryBlobs(tmp_path, LIMITS)
+        await blobs.put(KEY, counted(10))
+        before = len(os.listdir("/proc/self/fd"))
+        for _ in range(10):
+            for work in (blobs.open(KEY, 0, 10), blobs.put(new_key(), counted(10))):
+                task = asyncio.create_task(work)
+                await asyncio.sleep(0)
+                task.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await task
+        assert len(os.listdir("/proc/self/fd")) == before
+        await blobs.close()
+
+    arun(main())

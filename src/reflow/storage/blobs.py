@@ -129,7 +129,7 @@ class DirectoryBlobs:
         """See `Blobs`."""
         path = self._path(key)
         partial = path.with_name(path.name + _PARTIAL)
-        file = await self._in_thread(lambda: self._create(partial))
+        file = await self._open(lambda: self._create(partial))
         try:
             async for piece in pieces:
                 await self._in_thread(lambda piece=piece: _write(file, piece))
@@ -160,7 +160,7 @@ class DirectoryBlobs:
     async def open(self, key: str, start: int, stop: int) -> BlobReader:
         """See `Blobs`."""
         path = self._path(key)
-        file = await self._in_thread(lambda: _opened(path))
+        file = await self._open(lambda: _opened(path))
         if file is None:
             raise missing_blob(key, str(self._directory))
         return _FileReader(file, start, stop, self._chunk, self._in_thread)
@@ -184,6 +184,18 @@ class DirectoryBlobs:
 
     def _path(self, key: str) -> Path:
         return self._directory / checked_key(key)
+
+    async def _open(self, work: Callable[[], T]) -> T:
+        """Opens a file beside the event loop, and closes it again where nobody wants it any more."""
+        opened: list[T] = []
+        try:
+            await self._in_thread(lambda: opened.append(work()))
+        except BaseException:
+            for file in opened:
+                if isinstance(file, int):
+                    os.close(file)
+            raise
+        return opened[0]
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         """Does something to the disk beside the event loop. Raises StorageUnavailable.
