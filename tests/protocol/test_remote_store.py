@@ -30,6 +30,7 @@ from reflow.errors import (
 )
 from reflow.limits import Limits
 from reflow.stores import transport
+from reflow.stores.attempts import in_time
 from reflow.stores.pinecone import RemoteIndex, RemoteStore, open_store
 from reflow.testing.clock import SeededEntropy
 from reflow.vectors import Index, Record, SparseValues, Vectors
@@ -293,6 +294,25 @@ def test_a_store_that_is_not_there() -> None:
         with pytest.raises(VectorStoreUnavailable, match=r"http://127\.0\.0\.1:9 can't be reached"):
             await store.index("memories").list()
         await store.close()
+
+    arun(main())
+
+
+def test_a_package_that_cancels_its_own_task_does_not_cancel_the_caller() -> None:
+    async def ends_itself() -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+        await asyncio.sleep(60)
+
+    async def main() -> None:
+        caller = asyncio.current_task()
+        for work in (ends_itself(), asyncio.sleep(60)):
+            with pytest.raises(TimeoutError):
+                await in_time(0.05, work)
+        assert caller is not None
+        assert caller.cancelling() == 0
+        assert asyncio.all_tasks() == {caller}, "nothing goes on behind the caller's back"
 
     arun(main())
 

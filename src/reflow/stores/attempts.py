@@ -52,6 +52,24 @@ class Passing(Exception):
         self.unreachable = unreachable
 
 
+async def in_time(seconds: float, work: Awaitable[T]) -> T:
+    """The outcome of work that may take so long. Raises TimeoutError.
+
+    It has a task of its own: packages end their own waits by cancelling the task that they are in, and where theirs and
+    ours end at one moment, one of the two would go on as a cancellation of the caller.
+    """
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.wait([task], timeout=seconds)
+        if not task.done() or task.cancelled():
+            raise TimeoutError
+        return task.result()
+    finally:
+        if not task.done():
+            task.cancel()
+            await asyncio.wait([task])
+
+
 class Attempts:
     """Makes requests to one store: at most `limits.remote_requests` at a time, each `limits.remote_attempts` times.
 

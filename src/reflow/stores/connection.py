@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 from reflow.errors import VectorStoreError, VectorStoreUnavailable
 from reflow.limits import Limits
 from reflow.stores import sdk
-from reflow.stores.attempts import Attempts, Passing
+from reflow.stores.attempts import Attempts, Passing, in_time
 from reflow.stores.control import ControlPlane, Found, Wanted
 from reflow.stores.positions import POSITIONS, Positions
 from reflow.stores.sdk import Account, Exists, Missing
@@ -90,8 +90,7 @@ class Connection:
         positions = Positions()
         token = POSITIONS.set(positions)
         try:
-            async with asyncio.timeout(self._limits.remote_request_seconds):
-                return await request(client), positions
+            return await in_time(self._limits.remote_request_seconds, request(client)), positions
         except Exception as error:
             failure = sdk.translated(error, self.account, what)
         finally:

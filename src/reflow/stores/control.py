@@ -11,7 +11,7 @@ from reflow.errors import NoVectorIndex, VectorStoreError, VectorStoreUnavailabl
 from reflow.limits import Limits
 from reflow.schema import Metric
 from reflow.stores import sdk
-from reflow.stores.attempts import Attempts, Clock
+from reflow.stores.attempts import Attempts, Clock, in_time
 from reflow.stores.sdk import Account, Exists, Missing
 from reflow.vectors import Vectors
 
@@ -118,8 +118,7 @@ class ControlPlane:
         async def once() -> Any:
             client = await self._connected()
             try:
-                async with asyncio.timeout(self._limits.remote_request_seconds):
-                    return await request(client)
+                return await in_time(self._limits.remote_request_seconds, request(client))
             except Exception as error:
                 raise sdk.translated(error, self._account, what) from None
 

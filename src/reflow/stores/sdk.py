@@ -25,8 +25,7 @@ _TOLD = 500
 _LATER = frozenset({408, 425, 429})
 
 _PATIENCE = 4
-"""How much longer than we ourselves the package waits for an answer: two ends of patience at one moment cancel the same
-task twice, and one of the two would go on as a cancellation of the caller."""
+"""How much longer than we ourselves the package waits for an answer."""
 
 
 class Missing(Exception):
