@@ -41,7 +41,7 @@ _SAMPLE_PER_CELL = 40
 _SAMPLE_BYTES = 256 << 20
 _ROUNDS = 10
 """Rounds of k-means."""
-_LOOKED_INTO = 48
+_LOOKED_INTO = 40
 """Cells that a search looks into, where all vectors may be found."""
 _BITS = 4
 _BY_HEAP = 10

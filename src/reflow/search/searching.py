@@ -15,7 +15,7 @@ from reflow.search.segment import Base, View
 Hits = list[tuple[float, int]]
 
 _FETCHED = 4
-_FETCHED_MORE = 100
+_FETCHED_MORE = 80
 """Candidates that are asked for per hit, and in any case: the order in which they are found is a rough one."""
 _FETCHED_AT_MOST = 8192
 _COMPARED_MORE = 8
