@@ -12,6 +12,7 @@ from typing import Any
 
 import httpx
 import pytest
+from websockets.exceptions import ConnectionClosedError
 
 import reflow as rf
 from reflow.server.admin import FILE_NAME
@@ -123,6 +124,20 @@ def test_signing_out_forgets_when_the_token_ends(client: SyncClient) -> None:
     assert client.mutate("signed:sign")["result"] is None
 
 
+def came_back(server: Threaded, token: str) -> Any:
+    """What a client gets that comes again as often as it is told to: the provider is not asked at once either."""
+    for _ in range(100):
+        with SyncClient(server.url) as client:
+            authenticate(client, 0, token)
+            try:
+                return client.subscribe(0, "signed:who")
+            except ConnectionClosedError as closed:
+                if closed.rcvd is None or closed.rcvd.code != 1013:
+                    raise
+        time.sleep(0.1)
+    raise AssertionError("the client was not let in again")
+
+
 def test_a_provider_that_is_down_makes_clients_come_back(tmp_path: Path) -> None:
     with local_provider("ES256") as provider:
         provider.down()
@@ -138,9 +153,7 @@ def test_a_provider_that_is_down_makes_clients_come_back(tmp_path: Path) -> None
             response = post(server, "query", "signed:who", f"Bearer {token}")
             assert (response.status_code, response.json()["code"]) == (503, "AuthProviderUnavailable")
             provider.up()
-            with SyncClient(server.url) as client:
-                authenticate(client, 0, token)
-                assert client.subscribe(0, "signed:who")["value"] == "ann"
+            assert came_back(server, token)["value"] == "ann"
 
 
 # Over HTTP

@@ -299,6 +299,11 @@ class FastSocket(WebSocketsSansIOProtocol):
 
     def keepalive_timeout(self) -> None:
         """The client has not answered a ping: what is unsent will never leave."""
+        if self._held:
+            # Its answer may be here, and we don't read. Where the client is gone, the kernel finds out by these pings.
+            self.pong_timer = self.pending_ping_payload = None
+            self.schedule_ping()
+            return
         super().keepalive_timeout()
         self.queue.put_nowait({"type": "websocket.disconnect", "code": 1011})
         self.transport.abort()
