@@ -54,6 +54,11 @@ class Approximation:
         """Whether candidates can be had."""
         return self.covered >= 0
 
+    @property
+    def idle(self) -> bool:
+        """Whether a search need not wait for what is just being added or removed."""
+        return not self._lock.locked()
+
     def search(self, query: Vector, count: int, share: float) -> NDArray[np.int64]:
         """The sequence numbers of about the `count` nearest rows that are known, of which `share` are wanted."""
         with self._lock:

@@ -21,6 +21,10 @@ _FETCHED_AT_MOST = 8192
 _COMPARED_MORE = 8
 """Candidates beyond the hits, and a fifth of them, that are compared exactly: those whose codes of one byte per number
 come nearest."""
+_QUICK_HITS = 100
+_QUICK_NUMBERS = 1 << 20
+"""A million rows of a thousand numbers: among so many cells, whose number grows like the root of that of the rows, a
+search takes less than a millisecond."""
 _SELECTIVE = 0.3
 """A filter that passes a smaller share of the rows is quicker to follow by the exact scan."""
 
@@ -39,13 +43,37 @@ def approximated(metric: Metric, views: Sequence[View], query: VectorQuery, know
 
     All that is not known yet is compared too. Where there are too few, or the filter is selective, all rows are.
     """
+    found = _among_candidates(metric, views, query, known)
+    return searched(metric, views, query) if found is None else found
+
+
+def approximated_at_once(
+    metric: Metric, views: Sequence[View], query: VectorQuery, known: Approximation, others: int
+) -> Hits | None:
+    """The same where it takes less than a millisecond; the way to a thread and back takes half as long. Else None.
+
+    Not so quick are filters, which are computed for all rows, rows that are not known yet, more than `others` rows
+    outside of the base, cells that are just being changed, and too few candidates.
+    """
+    if query.filter is not None or query.limit > _QUICK_HITS or not known.idle:
+        return None
+    for view in views:
+        if not isinstance(view.segment, Base):
+            others -= len(view)
+        elif view.some_later(known.covered) or len(view) ** 0.5 * view.segment.dims > _QUICK_NUMBERS:
+            return None
+    return None if others < 0 else _among_candidates(metric, views, query, known)
+
+
+def _among_candidates(metric: Metric, views: Sequence[View], query: VectorQuery, known: Approximation) -> Hits | None:
+    """The best rows of those that are worth comparing; None where only comparing all of them will do."""
     assert query.vector is not None
     parts: list[Part] = []
     for view in views:
         if isinstance(view.segment, Base):
             chosen = _chosen(view, query, query.vector, known)
             if chosen is None:
-                return searched(metric, views, query)
+                return None
             parts.append(view.some(chosen))
         else:
             parts.append(view.part(query.filter, None, dense=True))

@@ -21,7 +21,7 @@ from reflow.search import approximate
 from reflow.search.filters import Filter
 from reflow.search.metric import Metric, Place, Vector, VectorChange, VectorQuery
 from reflow.search.rows_file import SUFFIX, UNFINISHED, stem
-from reflow.search.searching import approximated, searched
+from reflow.search.searching import approximated, approximated_at_once, searched
 from reflow.search.segment import FOREVER, Segment, View
 from reflow.search.sparse import Sparse
 from reflow.search.table import VectorTable
@@ -266,6 +266,9 @@ class VectorStore:
         if approximate and query.vector is not None and query.sparse is None:
             found = table.approximation(query.space)
             if found is not None:
+                at_once = approximated_at_once(table.metric, views, query, found, self._limits.scan_inline_rows)
+                if at_once is not None:
+                    return at_once
                 return await _in_thread(approximated, table.metric, views, query, found)
         compared = sum(map(len, views)) + _HIT_ROWS * query.limit
         if compared * max(1.0, table.dims / _USUAL_DIMS) <= self._limits.scan_inline_rows:
