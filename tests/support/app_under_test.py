@@ -125,6 +125,14 @@ async def value_of(ctx: rf.QueryCtx, name: str) -> int:
     return 0 if found is None else found.value
 
 
+@counters.action
+async def counted(ctx: rf.ActionCtx, name: str) -> int:
+    """Waits until that counter counts."""
+    while not (value := await ctx.run_query(value_of, name=name)):
+        await asyncio.sleep(0.02)
+    return value
+
+
 @extra.query
 async def echo(ctx: rf.QueryCtx, value: Any) -> Any:
     return value
