@@ -14,7 +14,7 @@ from reflow.embedded import EmbeddedIndex, EmbeddedVectors, open_vectors
 from reflow.engine.scheduled import Scheduled, ScheduledState
 from reflow.errors import ApplicationError, ReflowError, RetryAfter
 from reflow.files import Download, File, FileReader, FileStore, FileWriter
-from reflow.functions import Function, Module, Retry
+from reflow.functions import ActionFunction, Function, Module, MutationFunction, QueryFunction, Retry
 from reflow.generations import Embedding, Generation, Generations, Model
 from reflow.hits import Explanation, Hit, HybridHit, LeftOut, Leg
 from reflow.limits import Limits
@@ -33,6 +33,7 @@ __all__ = [
     "OIDC",
     "UNSET",
     "ActionCtx",
+    "ActionFunction",
     "App",
     "ApplicationError",
     "Backend",
@@ -70,12 +71,14 @@ __all__ = [
     "Model",
     "Module",
     "MutationCtx",
+    "MutationFunction",
     "Object",
     "Owner",
     "Page",
     "PaginationOptions",
     "Query",
     "QueryCtx",
+    "QueryFunction",
     "QueryResult",
     "Record",
     "ReflowError",

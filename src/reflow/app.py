@@ -6,7 +6,7 @@ import os
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Literal, TypeGuard
+from typing import Any, Literal, Protocol, TypeGuard
 
 from starlette.types import ASGIApp
 
@@ -41,12 +41,21 @@ Durability = Literal["full", "relaxed"]
 DEFAULT_DATA = ".reflow"
 
 
+class Component(Protocol):
+    """Modules and tables that an app takes in together, such as a `reflow.rag.Corpus`."""
+
+    @property
+    def modules(self) -> Iterable[Module]: ...
+    @property
+    def tables(self) -> Iterable[Tabular | Vectors]: ...
+
+
 class App:
     """An application: its functions and its tables.
 
     Tables, vector indexes and settings classes are found where the modules' functions are written; `tables` and
-    `settings` add those that no function's module names. `routes` are HTTP endpoints of the app's own; they are fixed
-    when it starts.
+    `settings` add those that no function's module names. `components` bring modules and tables of their own, such as a
+    `reflow.rag.Corpus`. `routes` are HTTP endpoints of the app's own; they are fixed when it starts.
     `crons` is the work that comes again and again.
     `data` is the directory of the database (default: the environment's REFLOW_DATA, else `.reflow`). `environment` is
     what `ctx.env` shows below the stored variables (default: the process's environment). `pages` is a folder with an
@@ -67,8 +76,9 @@ class App:
     def __init__(
         self,
         *,
-        modules: Iterable[Module],
+        modules: Iterable[Module] = (),
         tables: Iterable[Tabular | Vectors] = (),
+        components: Iterable[Component] = (),
         settings: Iterable[type[Settings]] = (),
         crons: Crons | None = None,
         data: str | Path | None = None,
@@ -81,7 +91,8 @@ class App:
         files: str | Path | None = None,
         origins: Iterable[str] | None = None,
     ) -> None:
-        self.modules = tuple(modules)
+        parts = tuple(components)
+        self.modules = (*modules, *(module for part in parts for module in part.modules))
         self.limits = limits
         self.auth = tuple(auth)
         self.data = Path(data if data is not None else os.environ.get("REFLOW_DATA", DEFAULT_DATA))
@@ -89,7 +100,7 @@ class App:
         self.environment = os.environ if environment is None else environment
         self.functions = _gathered(self.modules)
         known = list(_known_to(self.functions.values()))
-        stored = [*filter(_is_stored, known), *tables]
+        stored = [*filter(_is_stored, known), *tables, *(table for part in parts for table in part.tables)]
         specs = [spec_of(item) for item in stored if not isinstance(item, Vectors)]
         specs += [function.table for function in self.functions.values() if isinstance(function, Migration)]
         found = {id(spec): spec for spec in specs}

@@ -220,34 +220,36 @@ class Module:
     @overload
     def query(self, handler: Callable[Concatenate[QueryCtx, P], Awaitable[R]], /) -> QueryFunction[P, R]: ...
     @overload
-    def query(self, /) -> Callable[[Callable[Concatenate[QueryCtx, P], Awaitable[R]]], QueryFunction[P, R]]: ...
-    def query(self, handler: Any = None, /) -> Any:
-        """Registers a public query."""
-        return self._register(QueryFunction, handler)
+    def query(
+        self, /, *, name: str | None = None
+    ) -> Callable[[Callable[Concatenate[QueryCtx, P], Awaitable[R]]], QueryFunction[P, R]]: ...
+    def query(self, handler: Any = None, /, *, name: str | None = None) -> Any:
+        """Registers a public query, under the name of the function unless `name` gives another one."""
+        return self._register(QueryFunction, handler, name=name)
 
     @overload
     def internal_query(self, handler: Callable[Concatenate[QueryCtx, P], Awaitable[R]], /) -> QueryFunction[P, R]: ...
     @overload
     def internal_query(
-        self, /, *, owners: Owners = "caller"
+        self, /, *, owners: Owners = "caller", name: str | None = None
     ) -> Callable[[Callable[Concatenate[QueryCtx, P], Awaitable[R]]], QueryFunction[P, R]]: ...
-    def internal_query(self, handler: Any = None, /, *, owners: Owners = "caller") -> Any:
+    def internal_query(self, handler: Any = None, /, *, owners: Owners = "caller", name: str | None = None) -> Any:
         """Registers a query that clients can't see. With `owners="all"` it sees the rows of all owners."""
-        return self._register(QueryFunction, handler, internal=True, owners=owners)
+        return self._register(QueryFunction, handler, internal=True, owners=owners, name=name)
 
     @overload
     def mutation(self, handler: Callable[Concatenate[MutationCtx, P], Awaitable[R]], /) -> MutationFunction[P, R]: ...
     @overload
     def mutation(
-        self, /, *, idempotency: str | None = None
+        self, /, *, idempotency: str | None = None, name: str | None = None
     ) -> Callable[[Callable[Concatenate[MutationCtx, P], Awaitable[R]]], MutationFunction[P, R]]: ...
-    def mutation(self, handler: Any = None, /, *, idempotency: str | None = None) -> Any:
+    def mutation(self, handler: Any = None, /, *, idempotency: str | None = None, name: str | None = None) -> Any:
         """Registers a public mutation.
 
         `idempotency` names an argument whose value identifies the call: a second call with the same value within
         `limits.request_retention_seconds` returns the first one's result instead of running.
         """
-        return self._register(MutationFunction, handler, idempotency=idempotency)
+        return self._register(MutationFunction, handler, idempotency=idempotency, name=name)
 
     @overload
     def internal_mutation(
@@ -255,23 +257,31 @@ class Module:
     ) -> MutationFunction[P, R]: ...
     @overload
     def internal_mutation(
-        self, /, *, idempotency: str | None = None, owners: Owners = "caller"
+        self, /, *, idempotency: str | None = None, owners: Owners = "caller", name: str | None = None
     ) -> Callable[[Callable[Concatenate[MutationCtx, P], Awaitable[R]]], MutationFunction[P, R]]: ...
     def internal_mutation(
-        self, handler: Any = None, /, *, idempotency: str | None = None, owners: Owners = "caller"
+        self,
+        handler: Any = None,
+        /,
+        *,
+        idempotency: str | None = None,
+        owners: Owners = "caller",
+        name: str | None = None,
     ) -> Any:
         """Registers a mutation that clients can't see. With `owners="all"` it sees the rows of all owners."""
-        return self._register(MutationFunction, handler, internal=True, idempotency=idempotency, owners=owners)
+        return self._register(
+            MutationFunction, handler, internal=True, idempotency=idempotency, owners=owners, name=name
+        )
 
     @overload
     def action(self, handler: Callable[Concatenate[ActionCtx, P], Awaitable[R]], /) -> ActionFunction[P, R]: ...
     @overload
     def action(
-        self, /, *, retry: Retry | None = None
+        self, /, *, retry: Retry | None = None, name: str | None = None
     ) -> Callable[[Callable[Concatenate[ActionCtx, P], Awaitable[R]]], ActionFunction[P, R]]: ...
-    def action(self, handler: Any = None, /, *, retry: Retry | None = None) -> Any:
+    def action(self, handler: Any = None, /, *, retry: Retry | None = None, name: str | None = None) -> Any:
         """Registers a public action. `retry` applies where it was scheduled, not where a client calls it."""
-        return self._register(ActionFunction, handler, retry=retry)
+        return self._register(ActionFunction, handler, retry=retry, name=name)
 
     @overload
     def internal_action(
@@ -279,11 +289,19 @@ class Module:
     ) -> ActionFunction[P, R]: ...
     @overload
     def internal_action(
-        self, /, *, retry: Retry | None = None, owners: Owners = "caller"
+        self, /, *, retry: Retry | None = None, owners: Owners = "caller", name: str | None = None
     ) -> Callable[[Callable[Concatenate[ActionCtx, P], Awaitable[R]]], ActionFunction[P, R]]: ...
-    def internal_action(self, handler: Any = None, /, *, retry: Retry | None = None, owners: Owners = "caller") -> Any:
+    def internal_action(
+        self,
+        handler: Any = None,
+        /,
+        *,
+        retry: Retry | None = None,
+        owners: Owners = "caller",
+        name: str | None = None,
+    ) -> Any:
         """Registers an action that clients can't see. With `owners="all"` its searches see the rows of all owners."""
-        return self._register(ActionFunction, handler, internal=True, retry=retry, owners=owners)
+        return self._register(ActionFunction, handler, internal=True, retry=retry, owners=owners, name=name)
 
     def migration(self, table: Tabular, /) -> Callable[[Step], Migration]:
         """Registers `async def change(ctx, document)`, which `reflow migrate` gives each stored document of a table.
@@ -303,20 +321,26 @@ class Module:
         return register
 
     def _register(
-        self, kind: Callable[..., Function[..., Any]], handler: Any, internal: bool = False, **options: Any
+        self,
+        kind: Callable[..., Function[..., Any]],
+        handler: Any,
+        internal: bool = False,
+        name: str | None = None,
+        **options: Any,
     ) -> Any:
         if handler is None:
-            return partial(self._register, kind, internal=internal, **options)
+            return partial(self._register, kind, internal=internal, name=name, **options)
         _check_signature(handler)
         return self._added(
             handler,
             lambda path: kind(handler, path=path, internal=internal, rename=self.rename, **options),
             pure=kind is not ActionFunction,
+            name=name,
         )
 
-    def _added(self, written: Any, make: Callable[[str], F], *, pure: bool) -> F:
-        """Enters a function under the name of the coroutine function that was written for it."""
-        name = self._renamer(written.__name__)
+    def _added(self, written: Any, make: Callable[[str], F], *, pure: bool, name: str | None = None) -> F:
+        """Enters a function under its name: else that of the coroutine function that was written for it."""
+        name = self._renamer(name or written.__name__)
         if name in self.functions:
             raise DefinitionError(f"{self.name}:{name} is defined twice; Python names {written.__name__!r} collide")
         path = f"{self.name}:{name}"

@@ -1,0 +1,120 @@
+"""`Corpus`: texts that an application can search and ask, with all that keeps them so.
+
+corpus = rag.Corpus("docs", embedder=rag.LocalEmbedder())
+app = rf.App(modules=[...], components=[corpus])
+
+A corpus is built like any application: its tables and functions live beside the app's own, under its name. The app's
+functions use its parts: `await corpus.sources.put(ctx, "notes/1", text)` in a mutation is part of its transaction.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import reflow as rf
+from reflow.errors import DefinitionError
+from reflow.limits import DEFAULT, Limits
+from reflow.rag.answers import Answers
+from reflow.rag.chunking import CHUNK_CHARS, OVERLAP_CHARS, Splitter
+from reflow.rag.embedders.base import Embedder
+from reflow.rag.evaluation import Evaluation
+from reflow.rag.jobs import Jobs
+from reflow.rag.ledger import Ledger
+from reflow.rag.maps import Maps
+from reflow.rag.part import Part
+from reflow.rag.reembed import model_of
+from reflow.rag.searches import Searches
+from reflow.rag.sources import Sources
+from reflow.rag.tables import OWNER, Tables
+
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,30}")
+
+
+class Corpus:
+    """Sources that are cut into chunks, embedded in the background, searched and asked.
+
+    `embedder` makes the vectors; `splitter` cuts texts (default: pieces of at most `chunk_chars` characters at the
+    boundaries of the text, with `overlap`). `filters` are fields of your own, given with each source, which searches
+    can put conditions on beside `category`, `kind` and the length.
+
+    `owner` gives each user (`owner=True`: by their token's identity) or tenant (`rf.Owner(claim="org_id")`) a corpus
+    of their own in the same tables: what a search sees is decided by the caller's token, never by an argument.
+
+    `public` lets clients call the corpus's functions by themselves ("docs/searches:ask" and so on). Without it they
+    are internal, for the app's own functions to call.
+
+    `cache` keeps each vector under what it was made of, so that equal texts are embedded once.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        embedder: Embedder,
+        splitter: Splitter | None = None,
+        chunk_chars: int = CHUNK_CHARS,
+        overlap: int = OVERLAP_CHARS,
+        filters: Sequence[str] = (),
+        owner: bool | rf.Owner = False,
+        public: bool = False,
+        cache: bool = True,
+        limits: Limits = DEFAULT,
+    ) -> None:
+        if not _NAME.fullmatch(name):
+            raise DefinitionError(f"{name!r} can't name a corpus: use a small letter, then small letters, digits and _")
+        self.name = name
+        self.embedder = embedder
+        self.splitter = splitter
+        self.chunk_chars = chunk_chars
+        self.overlap = overlap
+        self.filters = tuple(filters)
+        self.public = public
+        self.cache = cache
+        self.limits = limits
+        self.owner = _owner_of(owner)
+        self.tables = Tables(name, embedder.dims, self.filters, self.owner)
+        self.sources = Sources(self)
+        self.jobs = Jobs(self)
+        self.searches = Searches(self)
+        self.answers = Answers(self)
+        self.ledger = Ledger(self)
+        self.evaluation = Evaluation(self)
+        self.maps = Maps(self)
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """What it consists of."""
+        return (
+            self.sources,
+            self.jobs,
+            self.searches,
+            self.answers,
+            self.ledger,
+            self.evaluation,
+            self.maps,
+        )
+
+    @property
+    def modules(self) -> tuple[rf.Module, ...]:
+        """The functions, for `App(components=[corpus])`."""
+        return tuple(part.module for part in self.parts)
+
+    @property
+    def model(self) -> rf.Model:
+        """Whose vectors they are. May load the model."""
+        return model_of(self.embedder)
+
+    def owned(self, row: rf.Table) -> dict[str, str]:
+        """The owner of a row as a field for another one: background work names it, since it has no caller."""
+        return {} if self.owner is None else {OWNER: getattr(row, OWNER)}
+
+
+def _owner_of(owner: bool | rf.Owner) -> rf.Owner | None:
+    if owner is False:
+        return None
+    if owner is True:
+        return rf.Owner(OWNER)
+    if owner.field not in ("", OWNER):
+        raise DefinitionError(f"the owner's field of a corpus is {OWNER!r}: write rf.Owner(claim=...) without a field")
+    return rf.Owner(OWNER, claim=owner.claim, issuer=owner.issuer)

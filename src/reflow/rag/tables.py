@@ -1,0 +1,243 @@
+"""The tables of a corpus. Each corpus has its own, named after it: "docs_sources", "docs_chunks" and so on.
+
+The classes here say what is in them; `Tables` makes the tables of one corpus, with its dimensions, its filter fields
+and, where it belongs to its users, with an owner.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar, Literal, TypeVar, cast
+
+import msgspec
+
+import reflow as rf
+from reflow.errors import DefinitionError
+
+T = TypeVar("T", bound=rf.Table)
+
+OWNER = "owner"
+"""The field of every row that says whose it is, in a corpus with an owner."""
+
+Kind = Literal["text", "markdown", "html", "pdf", "docx", "code"]
+"""What a source is made of."""
+
+SourceState = Literal["reading", "embedding", "ready", "failed", "stopped"]
+"""Where a source is. While a new version is made, `Source.version` still tells which one is searched."""
+
+VersionState = Literal["reading", "embedding", "ready", "replaced", "failed", "stopped"]
+"""A version is searched while it is ready, and shown by citations while it is replaced."""
+
+FilterValue = str | float | bool | list[str] | None
+
+
+class Source(rf.Table, rename="camel"):
+    """A text that was added, under a key: what is searched now, and what is being made of it.
+
+    `version` is the one that is searched (0: none yet), `pending` the one in the making (absent: none). Times are
+    milliseconds since 1970.
+    """
+
+    key: str
+    name: str
+    kind: Kind
+    state: SourceState
+    origin: str | None = rf.missing()
+    """The address or path it came from."""
+    version: int = 0
+    pending: int | None = rf.missing()
+    content_hash: str = ""
+    """Of the newest version that was taken in, searched already or not."""
+    chunk_count: int = 0
+    """Chunks of the version that is searched."""
+    importance: float = 1.0
+    """Weight of its chunks' scores."""
+    category: str | None = rf.missing()
+    summary: str | None = rf.missing()
+    """What its own vector is made of."""
+    error: str | None = rf.missing()
+    updated: float = 0.0
+
+    by_key: ClassVar[rf.Index]
+    by_state: ClassVar[rf.Index]
+    by_update: ClassVar[rf.Index]
+    meaning: ClassVar[rf.VectorIndex]
+
+
+class Version(rf.Table, rename="camel"):
+    """One content of a source, and how far its vectors are."""
+
+    source: rf.Id[Any]
+    number: int
+    state: VersionState
+    content_hash: str
+    kind: Kind
+    file: rf.Id[rf.File] | None = rf.missing()
+    """The original, where it was a file."""
+    characters: int = 0
+    lines: int = 0
+    chunk_count: int = 0
+    reused: int = 0
+    """Chunks that the version before had, too: they kept their ids and vectors."""
+    model: str = ""
+    tokens: int = 0
+    embedding_ms: float = 0.0
+    cached: int = 0
+    """Texts whose vectors were there already."""
+    retries: int = 0
+    cost: float = 0.0
+    """In the currency of the embedder's price."""
+    attempts: int = 0
+    """Failed tries since the last success."""
+    next_try: float | None = rf.missing()
+    """When it is tried again, in milliseconds since 1970."""
+    error: str | None = rf.missing()
+
+    by_source: ClassVar[rf.Index]
+    by_state: ClassVar[rf.Index]
+
+
+class TextBlock(rf.Table, rename="camel"):
+    """A piece of a version's text: long texts are kept in blocks. `start` counts characters, `first_line` from 1."""
+
+    source: rf.Id[Any]
+    version: int
+    number: int
+    start: int
+    first_line: int
+    text: str
+
+    by_version: ClassVar[rf.Index]
+
+
+class Piece(rf.Table, rename="camel"):
+    """What a chunk and a draft have in common: a part of a version's text.
+
+    `text == whole[start:end]` where both are there; `first_line` and `last_line` count from 1. `hash` is of the text
+    as it is embedded.
+    """
+
+    source: rf.Id[Any]
+    version: int
+    number: int
+    """Its place among the chunks of its version, from 0."""
+    text: str
+    hash: str
+    first_line: int
+    last_line: int
+    start: int | None = rf.missing()
+    end: int | None = rf.missing()
+    page: int | None = rf.missing()
+    """Of a PDF, from 1."""
+    headings: list[str] = msgspec.field(default_factory=list)
+    name: str | None = rf.missing()
+    """What it describes, such as a function's qualified name."""
+    kind: Kind = "text"
+    category: str | None = rf.missing()
+    importance: float = 1.0
+    embedded: bool = False
+    """Whether it has its vector."""
+    error: str | None = rf.missing()
+    """Why it will have none."""
+
+
+class Chunk(Piece):
+    """A part of what is searched. It is found by words as soon as it is here, by meaning once it is embedded."""
+
+    by_source: ClassVar[rf.Index]
+    by_embedded: ClassVar[rf.Index]
+    words: ClassVar[rf.TextIndex]
+    meaning: ClassVar[rf.VectorIndex]
+
+
+class Draft(Piece):
+    """A chunk of a version in the making, while the one before is still searched.
+
+    `chunk` is the chunk that it will be, where the version before has the same text; else `vector` holds float32
+    numbers, little-endian, once it is embedded.
+    """
+
+    chunk: rf.Id[Any] | None = rf.missing()
+    vector: bytes | None = rf.missing()
+
+    by_source: ClassVar[rf.Index]
+    by_embedded: ClassVar[rf.Index]
+
+
+class Cached(rf.Table, rename="camel"):
+    """A vector by what it was made of: float32 numbers, little-endian."""
+
+    digest: str
+    vector: bytes
+    tokens: int = 0
+    used: float = 0.0
+
+    by_digest: ClassVar[rf.Index]
+    by_use: ClassVar[rf.Index]
+
+
+class Tables:
+    """The tables of one corpus."""
+
+    def __init__(self, name: str, dims: int, filters: tuple[str, ...], owned: rf.Owner | None) -> None:
+        self._name = name
+        self._owned = owned
+        self._made: list[type[rf.Table]] = []
+        fields = dict.fromkeys(filters, FilterValue)
+        conditions = ("source", "category", "kind", "len(text)", *filters)
+        self.Source = self.table(
+            Source,
+            "sources",
+            fields,
+            by_key=rf.Index("key"),
+            by_state=rf.Index("state", "updated"),
+            by_update=rf.Index("updated"),
+            meaning=rf.VectorIndex(dims=dims, filters=("category", "kind", *filters)),
+        )
+        self.Version = self.table(
+            Version,
+            "versions",
+            by_source=rf.Index("source", "number"),
+            by_state=rf.Index("state", "next_try"),
+        )
+        self.TextBlock = self.table(TextBlock, "texts", by_version=rf.Index("source", "version", "number"))
+        self.Chunk = self.table(
+            Chunk,
+            "chunks",
+            fields,
+            by_source=rf.Index("source", "number"),
+            by_embedded=rf.Index("embedded", "source", "number"),
+            words=rf.TextIndex("text", filters=conditions),
+            meaning=rf.VectorIndex(dims=dims, filters=conditions),
+        )
+        self.Draft = self.table(
+            Draft,
+            "drafts",
+            fields,
+            by_source=rf.Index("source", "version", "number"),
+            by_embedded=rf.Index("embedded", "source", "number"),
+        )
+        self.Cached = self.table(Cached, "vectors", by_digest=rf.Index("digest"), by_use=rf.Index("used"))
+
+    def table(self, base: type[T], name: str, fields: Mapping[str, Any] | None = None, **indexes: rf.Index) -> type[T]:
+        """A table of the corpus: `base` with further fields that may be absent, with indexes, and with the owner."""
+        further = dict(fields or {})
+        taken = further.keys() & set(base.__struct_fields__)
+        if taken:
+            raise DefinitionError(
+                f"corpus {self._name!r}: {sorted(taken)} can't be filters of your own: they are there"
+            )
+        namespace: dict[str, Any] = {**indexes, **{field: rf.missing() for field in further}}
+        options: dict[str, Any] = {"table": f"{self._name}_{name}"}
+        if self._owned is not None:
+            further[OWNER] = str
+            namespace[OWNER] = rf.owner()
+            options["owner"] = self._owned
+        namespace |= {"__annotations__": further, "__module__": base.__module__, "__doc__": base.__doc__}
+        made = cast("type[T]", types.new_class(base.__name__, (base,), options, lambda space: space.update(namespace)))
+        self._made.append(made)
+        return made
+
+    def __iter__(self) -> Iterator[type[rf.Table]]:
+        return iter(self._made)
