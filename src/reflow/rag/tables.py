@@ -130,7 +130,7 @@ class Piece(rf.Table, rename="camel"):
     end: int | None = rf.missing()
     page: int | None = rf.missing()
     """Of a PDF, from 1."""
-    headings: list[str] = msgspec.field(default_factory=list)
+    headings: list[str] = msgspec.field(default_factory=list[str])
     name: str | None = rf.missing()
     """What it describes, such as a function's qualified name."""
     kind: Kind = "text"
