@@ -233,6 +233,22 @@ class Forbidden(ReflowError):
     code = "Forbidden"
 
 
+# Sources
+
+
+class UnreadableSource(ReflowError):
+    """A source that has no text to read; the message says why and what would help.
+
+    `reason` is one of "empty", "binary", "too_large", "encrypted", "broken", "unsupported", "too_slow".
+    """
+
+    code = "UnreadableSource"
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
 # Storage
 
 

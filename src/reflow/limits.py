@@ -156,6 +156,12 @@ class Limits:
     """Characters that the default splitter is given at once; longer texts are cut at blank lines first. Of the
     process."""
 
+    # Sources
+    source_bytes: int = 64 << 20
+    """Size of a file or page that is read; larger ones are refused before anything looks into them."""
+    text_chars: int = 16 << 20
+    """Characters of a source's text."""
+
     # Remote vector stores
     remote_batch_records: int = 100
     """Records that one request to a remote vector store carries."""

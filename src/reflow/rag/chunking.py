@@ -29,7 +29,9 @@ class Chunk:
     """A piece of a text: `source[start:end] == text`.
 
     `start` and `end` count characters. `first_line` and `last_line` count from 1 and name the lines that hold the
-    first and the last character; a line ends with "\\n", "\\r\\n" or "\\r" and includes that ending.
+    first and the last character; a line ends with "\\n", "\\r\\n" or "\\r" and includes that ending. `headings` are
+    the titles that it stands under, from the outermost, and `page` is the one that holds its first character, from 1;
+    a text without such has none.
     """
 
     text: str
@@ -37,6 +39,8 @@ class Chunk:
     end: int
     first_line: int
     last_line: int
+    headings: tuple[str, ...] = ()
+    page: int | None = None
 
 
 @runtime_checkable
