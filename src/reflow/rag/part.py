@@ -6,12 +6,14 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
 import reflow as rf
+from reflow.errors import ApplicationError
 
 if TYPE_CHECKING:
     from reflow.rag.corpus import Corpus
 
 P = ParamSpec("P")
 R = TypeVar("R")
+T = TypeVar("T", bound=rf.Table)
 
 
 class Part:
@@ -24,6 +26,16 @@ class Part:
     def __init__(self, corpus: Corpus, name: str) -> None:
         self.corpus = corpus
         self.module = rf.Module(f"{corpus.name}/{name}", rename="camel")
+
+    async def found(self, ctx: rf.QueryCtx | rf.MutationCtx, table: type[T], id: str, what: str) -> T:
+        """The row of a table that a caller names. Raises ApplicationError where there is none for them."""
+        known = ctx.db.normalize_id(table, id)
+        row: T | None = None if known is None else await ctx.db.get(known)
+        if row is None:
+            raise ApplicationError(
+                f"{id[:80]!r} is no {what} of {self.corpus.name!r}: it was deleted, or the id is of something else"
+            )
+        return row
 
     def query(self, name: str, handler: Callable[Concatenate[rf.QueryCtx, P], Awaitable[R]]) -> rf.QueryFunction[P, R]:
         """A query of the corpus's face."""

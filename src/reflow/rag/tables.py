@@ -14,6 +14,7 @@ import msgspec
 
 import reflow as rf
 from reflow.errors import DefinitionError
+from reflow.rag.spending import Per, Work
 
 T = TypeVar("T", bound=rf.Table)
 
@@ -56,12 +57,15 @@ class Source(rf.Table, rename="camel"):
     category: str | None = rf.missing()
     summary: str | None = rf.missing()
     """What its own vector is made of."""
+    summary_embedded: bool = True
+    """Whether there is nothing left to do for that vector."""
     error: str | None = rf.missing()
     updated: float = 0.0
 
     by_key: ClassVar[rf.Index]
     by_state: ClassVar[rf.Index]
     by_update: ClassVar[rf.Index]
+    by_summary: ClassVar[rf.Index]
     meaning: ClassVar[rf.VectorIndex]
 
 
@@ -77,6 +81,8 @@ class Version(rf.Table, rename="camel"):
     """The original, where it was a file."""
     characters: int = 0
     lines: int = 0
+    pages: list[int] | None = rf.missing()
+    """Where the pages of a PDF start, in characters of its text."""
     chunk_count: int = 0
     reused: int = 0
     """Chunks that the version before had, too: they kept their ids and vectors."""
@@ -154,12 +160,12 @@ class Chunk(Piece):
 class Draft(Piece):
     """A chunk of a version in the making, while the one before is still searched.
 
-    `chunk` is the chunk that it will be, where the version before has the same text; else `vector` holds float32
-    numbers, little-endian, once it is embedded.
+    `chunk` is the chunk that it will be, where the version before has the same text; else `vectors` holds one embedding
+    for each model in use, once it is embedded.
     """
 
     chunk: rf.Id[Any] | None = rf.missing()
-    vector: bytes | None = rf.missing()
+    vectors: list[rf.Embedding] | None = rf.missing()
 
     by_source: ClassVar[rf.Index]
     by_embedded: ClassVar[rf.Index]
@@ -175,6 +181,68 @@ class Cached(rf.Table, rename="camel"):
 
     by_digest: ClassVar[rf.Index]
     by_use: ClassVar[rf.Index]
+
+
+class LedgerEntry(rf.Table, rename="camel"):
+    """Work that was done. Rows stay when what they were done for is deleted: it is paid for."""
+
+    work: Work
+    model: str
+    subject: str | None = rf.missing()
+    """The id of the source, search or answer that it was for."""
+    tokens_in: int = 0
+    tokens_out: int = 0
+    time_us: int = 0
+    """Microseconds."""
+    retries: int = 0
+    calls: int = 0
+    cached: int = 0
+    """Texts that needed no work."""
+    cost_nanos: int | None = rf.missing()
+    """Billionths of the currency; absent where the model has no price."""
+
+    by_owner: ClassVar[rf.Index]
+    by_subject: ClassVar[rf.Index]
+    by_work: ClassVar[rf.Index]
+
+
+class LedgerTotal(rf.Table, rename="camel"):
+    """What the entries of a period add up to, per kind of work and model. `period` is "2026-11-23", "2026-11" or
+    "total".
+
+    A total is in several rows (shards), so that work that ends at the same time need not wait for the same row. In a
+    corpus with an owner each has totals, and those of all are nobody's.
+    """
+
+    period: str
+    work: Work
+    model: str
+    shard: int
+    entries: int = 0
+    tokens_in: int = 0
+    tokens_out: int = 0
+    time_us: int = 0
+    retries: int = 0
+    calls: int = 0
+    cached: int = 0
+    cost_nanos: int = 0
+    unpriced: int = 0
+    """Entries whose model has no price."""
+
+    by_period: ClassVar[rf.Index]
+
+
+class LedgerBudget(rf.Table, rename="camel"):
+    """A budget that was set while the application runs: it stands before the one in its code. Without numbers there is
+    no bound."""
+
+    per: Per
+    work: Work | None = None
+    each: bool = False
+    money: float | None = None
+    tokens: int | None = None
+
+    by_owner: ClassVar[rf.Index]
 
 
 class Tables:
@@ -193,6 +261,7 @@ class Tables:
             by_key=rf.Index("key"),
             by_state=rf.Index("state", "updated"),
             by_update=rf.Index("updated"),
+            by_summary=rf.Index("summary_embedded"),
             meaning=rf.VectorIndex(dims=dims, filters=("category", "kind", *filters)),
         )
         self.Version = self.table(
@@ -219,6 +288,17 @@ class Tables:
             by_embedded=rf.Index("embedded", "source", "number"),
         )
         self.Cached = self.table(Cached, "vectors", by_digest=rf.Index("digest"), by_use=rf.Index("used"))
+        self.LedgerEntry = self.table(
+            LedgerEntry,
+            "ledger",
+            by_owner=self._of_owner(),
+            by_subject=self._of_owner("subject"),
+            by_work=self._of_owner("work"),
+        )
+        self.LedgerTotal = self.table(
+            LedgerTotal, "ledger_totals", by_period=self._of_owner("period", "work", "model", "shard")
+        )
+        self.LedgerBudget = self.table(LedgerBudget, "budgets", by_owner=self._of_owner())
 
     def table(self, base: type[T], name: str, fields: Mapping[str, Any] | None = None, **indexes: rf.Index) -> type[T]:
         """A table of the corpus: `base` with further fields that may be absent, with indexes, and with the owner."""
@@ -238,6 +318,10 @@ class Tables:
         made = cast("type[T]", types.new_class(base.__name__, (base,), options, lambda space: space.update(namespace)))
         self._made.append(made)
         return made
+
+    def _of_owner(self, *fields: str) -> rf.Index:
+        """An index that keeps each owner's rows apart, so that a query wakes for its caller's only."""
+        return rf.Index(*fields) if self._owned is None else rf.Index(OWNER, *fields)
 
     def __iter__(self) -> Iterator[type[rf.Table]]:
         return iter(self._made)
