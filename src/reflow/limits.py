@@ -162,6 +162,52 @@ class Limits:
     text_chars: int = 16 << 20
     """Characters of a source's text."""
 
+    # Providers of models
+    model_requests: int = 4
+    """Requests to one address of a provider of models at the same time, where the embedder or chat states no other."""
+    model_waiting: int = 10_000
+    """Requests to one such address that wait for their turn; beyond it callers are refused."""
+    model_attempts: int = 5
+    """Tries of one request to a provider of models."""
+    model_first_pause_seconds: float = 0.5
+    """Pause after the first failed try; it doubles with each further one."""
+    model_pause_seconds: float = 20.0
+    """Pauses between the tries of one request together; a provider that asks for more is not waited for."""
+    model_retry_after_seconds: float = 3600.0
+    """Longest pause asked for by a provider that is believed."""
+    model_connect_seconds: float = 10.0
+    """How long it may take to reach a provider of models."""
+    model_request_seconds: float = 120.0
+    """How long a provider of models may take to answer one request, or to begin a streamed answer."""
+    model_silent_seconds: float = 60.0
+    """How long a streamed answer may pause."""
+    model_stream_seconds: float = 900.0
+    """How long a streamed answer may take."""
+    model_reply_bytes: int = 64 << 20
+    """Size of one answer of a provider of models, unpacked."""
+    model_event_bytes: int = 1 << 20
+    """Size of one event of a streamed answer."""
+    model_connections: int = 20
+    """Unused connections to providers of models that are kept for the next request."""
+    model_batch_texts: int = 96
+    """Texts that one request brings to an embedder that states no other number."""
+    model_batch_tokens: int = 100_000
+    """Tokens, roughly counted, that one request brings to an embedder that states no other number."""
+
+    # Sources of a corpus
+    source_chunks: int = 4000
+    """Chunks of one source: a new version takes the place of the one before in one transaction."""
+    source_text_bytes: int = 8 << 20
+    """Size of one source's text as UTF-8, and of the texts of its former versions together."""
+    source_inline_chars: int = 100_000
+    """Characters of a text up to which the transaction that takes it in cuts it, too; longer ones are cut later."""
+    source_block_chars: int = 32 << 10
+    """Characters of a text that one row holds."""
+    source_key_length: int = 2048
+    """Characters of a source's key."""
+    source_name_length: int = 500
+    """Characters of a source's name; the rest is cut off."""
+
     # Remote vector stores
     remote_batch_records: int = 100
     """Records that one request to a remote vector store carries."""
