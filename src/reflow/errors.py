@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 
 class ReflowError(Exception):
@@ -319,6 +319,56 @@ class VectorStoreBusy(VectorStoreUnavailable, RetryAfter):
     """A remote vector store takes no more requests for `seconds`. A scheduled action that raises it is tried then."""
 
     code = "VectorStoreBusy"
+
+
+# Providers of models
+
+
+ProviderReason = Literal["busy", "quota", "unreachable", "broken", "garbage", "key", "refused", "missing", "settings"]
+"""What is wrong with a request to a provider of models.
+
+busy: it asks for patience, or has a fault of its own. quota: the account is used up. unreachable: nobody answers, or
+too late. broken: the reply ended early or is too long. garbage: the reply can't be understood, or is wrong. key: the
+key is missing or not accepted. refused: the input can't be processed. missing: no such model or address. settings:
+the request itself is wrong.
+"""
+
+
+class ProviderError(ReflowError):
+    """A provider of models (embeddings, chat, reranking) could not be asked, or gave no right answer.
+
+    `retryable`: later the same request may work. `input_refused`: what was sent is at fault, so that part of it alone
+    may work. `retry_after`: the pause that the provider asked for, in seconds. `status`: HTTP's, where it answered.
+    """
+
+    code = "ProviderError"
+
+    def __init__(
+        self,
+        message: str,
+        reason: ProviderReason,
+        *,
+        retryable: bool = False,
+        input_refused: bool = False,
+        retry_after: float | None = None,
+        status: int | None = None,
+    ) -> None:
+        ReflowError.__init__(self, message)  # beside RetryAfter's, which takes something else
+        self.reason: ProviderReason = reason
+        self.retryable = retryable
+        self.input_refused = input_refused
+        self.retry_after = retry_after
+        self.status = status
+
+
+class ProviderBusy(ProviderError, RetryAfter):
+    """A provider takes no more requests for `seconds`. A scheduled action that raises it is tried again then."""
+
+    code = "ProviderBusy"
+
+    def __init__(self, message: str, seconds: float, *, status: int | None = None) -> None:
+        super().__init__(message, "busy", retryable=True, retry_after=seconds, status=status)
+        self.seconds = seconds
 
 
 # Serving
