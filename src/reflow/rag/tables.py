@@ -98,10 +98,15 @@ class Version(rf.Table, rename="camel"):
     """Failed tries since the last success."""
     next_try: float | None = rf.missing()
     """When it is tried again, in milliseconds since 1970."""
+    failing_since: float | None = rf.missing()
+    """When the first of them was, in milliseconds since 1970."""
+    bulk: bool = False
+    """Whether it came with many others: what a person adds overtakes it."""
     error: str | None = rf.missing()
 
     by_source: ClassVar[rf.Index]
     by_state: ClassVar[rf.Index]
+    by_turn: ClassVar[rf.Index]
 
 
 class TextBlock(rf.Table, rename="camel"):
@@ -176,11 +181,22 @@ class Cached(rf.Table, rename="camel"):
 
     digest: str
     vector: bytes
-    tokens: int = 0
-    used: float = 0.0
+    used: float
+    """When it was last of use, in milliseconds since 1970, to the day."""
 
     by_digest: ClassVar[rf.Index]
     by_use: ClassVar[rf.Index]
+
+
+class Pump(rf.Table, rename="camel"):
+    """What embeds, one row per corpus: the scheduled function that does it or waits to."""
+
+    job: rf.Id[Any] | None = rf.missing()
+    """Absent: there is nothing to do."""
+    until: float | None = rf.missing()
+    """The provider wants no call before this, in milliseconds since 1970."""
+    reason: str | None = rf.missing()
+    """Why it waits or has stopped."""
 
 
 class LedgerEntry(rf.Table, rename="camel"):
@@ -201,7 +217,6 @@ class LedgerEntry(rf.Table, rename="camel"):
     cost_nanos: int | None = rf.missing()
     """Billionths of the currency; absent where the model has no price."""
 
-    by_owner: ClassVar[rf.Index]
     by_subject: ClassVar[rf.Index]
     by_work: ClassVar[rf.Index]
 
@@ -242,7 +257,7 @@ class LedgerBudget(rf.Table, rename="camel"):
     money: float | None = None
     tokens: int | None = None
 
-    by_owner: ClassVar[rf.Index]
+    by_period: ClassVar[rf.Index]
 
 
 class Tables:
@@ -269,6 +284,7 @@ class Tables:
             "versions",
             by_source=rf.Index("source", "number"),
             by_state=rf.Index("state", "next_try"),
+            by_turn=rf.Index("state", "bulk", "next_try"),
         )
         self.TextBlock = self.table(TextBlock, "texts", by_version=rf.Index("source", "version", "number"))
         self.Chunk = self.table(
@@ -287,21 +303,33 @@ class Tables:
             by_source=rf.Index("source", "version", "number"),
             by_embedded=rf.Index("embedded", "source", "number"),
         )
-        self.Cached = self.table(Cached, "vectors", by_digest=rf.Index("digest"), by_use=rf.Index("used"))
+        self.Cached = self.table(
+            Cached, "vectors", shared=True, by_digest=rf.Index("digest"), by_use=rf.Index("used")
+        )
+        self.Pump = self.table(Pump, "pump", shared=True)
         self.LedgerEntry = self.table(
             LedgerEntry,
             "ledger",
-            by_owner=self._of_owner(),
             by_subject=self._of_owner("subject"),
             by_work=self._of_owner("work"),
+            **self._by_owner(),
         )
         self.LedgerTotal = self.table(
             LedgerTotal, "ledger_totals", by_period=self._of_owner("period", "work", "model", "shard")
         )
-        self.LedgerBudget = self.table(LedgerBudget, "budgets", by_owner=self._of_owner())
+        self.LedgerBudget = self.table(LedgerBudget, "budgets", by_period=self._of_owner("per"))
 
-    def table(self, base: type[T], name: str, fields: Mapping[str, Any] | None = None, **indexes: rf.Index) -> type[T]:
-        """A table of the corpus: `base` with further fields that may be absent, with indexes, and with the owner."""
+    def table(
+        self,
+        base: type[T],
+        name: str,
+        fields: Mapping[str, Any] | None = None,
+        *,
+        shared: bool = False,
+        **indexes: rf.Index,
+    ) -> type[T]:
+        """A table of the corpus: `base` with further fields that may be absent, with indexes, and with the owner unless
+        it is shared by all."""
         further = dict(fields or {})
         taken = further.keys() & set(base.__struct_fields__)
         if taken:
@@ -310,7 +338,7 @@ class Tables:
             )
         namespace: dict[str, Any] = {**indexes, **{field: rf.missing() for field in further}}
         options: dict[str, Any] = {"table": f"{self._name}_{name}"}
-        if self._owned is not None:
+        if self._owned is not None and not shared:
             further[OWNER] = str
             namespace[OWNER] = rf.owner()
             options["owner"] = self._owned
@@ -322,6 +350,10 @@ class Tables:
     def _of_owner(self, *fields: str) -> rf.Index:
         """An index that keeps each owner's rows apart, so that a query wakes for its caller's only."""
         return rf.Index(*fields) if self._owned is None else rf.Index(OWNER, *fields)
+
+    def _by_owner(self) -> dict[str, rf.Index]:
+        """The index that has each owner's rows in order of creation, where there are owners."""
+        return {} if self._owned is None else {"by_owner": rf.Index(OWNER)}
 
     def __iter__(self) -> Iterator[type[rf.Table]]:
         return iter(self._made)
