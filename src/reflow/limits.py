@@ -194,6 +194,25 @@ class Limits:
     model_batch_tokens: int = 100_000
     """Tokens, roughly counted, that one request brings to an embedder that states no other number."""
 
+    # Searches of a corpus
+    search_input_length: int = 8192
+    """Characters of a question."""
+    search_results: int = 100
+    """Results of a stored search, and neighbours of a chunk."""
+    search_neighbours: int = 10
+    """Chunks that a search shows before a hit, and after it."""
+    search_sources: int = 1000
+    """Sources that one search can be restricted to."""
+    search_candidates: int = 50
+    """Hits that are weighed by the importance of their sources, or reranked, at least."""
+    search_attempts: int = 5
+    """Tries of embedding a stored search's question, or reranking its hits, before it has failed."""
+    searches_kept: int = 10_000
+    """Stored searches that are not pinned, in all or (in a corpus with owners) of one owner; the one that was used
+    longest ago goes."""
+    choices_listed: int = 100
+    """Categories that a corpus offers for filters."""
+
     # Sources of a corpus
     source_chunks: int = 4000
     """Chunks of one source: a new version takes the place of the one before in one transaction."""
@@ -207,6 +226,8 @@ class Limits:
     """Characters of a source's key."""
     source_name_length: int = 500
     """Characters of a source's name; the rest is cut off."""
+    ledger_shards: int = 4
+    """Rows that each total of a corpus's ledger is kept in, so that work that ends at the same time does not meet."""
 
     # Remote vector stores
     remote_batch_records: int = 100
