@@ -26,6 +26,7 @@ from reflow.rag.part import Part
 from reflow.rag.reembed import model_of
 from reflow.rag.searches import Searches
 from reflow.rag.sources import Sources
+from reflow.rag.spending import Spending
 from reflow.rag.tables import OWNER, Tables
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,30}")
@@ -45,6 +46,8 @@ class Corpus:
     are internal, for the app's own functions to call.
 
     `cache` keeps each vector under what it was made of, so that equal texts are embedded once.
+
+    `spending` holds the prices of models, and the budgets that stop work.
     """
 
     def __init__(
@@ -59,6 +62,7 @@ class Corpus:
         owner: bool | rf.Owner = False,
         public: bool = False,
         cache: bool = True,
+        spending: Spending | None = None,
         limits: Limits = DEFAULT,
     ) -> None:
         if not _NAME.fullmatch(name):
@@ -71,6 +75,7 @@ class Corpus:
         self.filters = tuple(filters)
         self.public = public
         self.cache = cache
+        self.spending = spending or Spending()
         self.limits = limits
         self.owner = _owner_of(owner)
         self.tables = Tables(name, embedder.dims, self.filters, self.owner)

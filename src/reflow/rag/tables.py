@@ -57,6 +57,8 @@ class Source(rf.Table, rename="camel"):
     category: str | None = rf.missing()
     summary: str | None = rf.missing()
     """What its own vector is made of."""
+    own_summary: bool = False
+    """Whether the summary was given; else each version brings one."""
     summary_embedded: bool = True
     """Whether there is nothing left to do for that vector."""
     error: str | None = rf.missing()
@@ -79,7 +81,11 @@ class Version(rf.Table, rename="camel"):
     kind: Kind
     file: rf.Id[rf.File] | None = rf.missing()
     """The original, where it was a file."""
+    summary: str | None = rf.missing()
+    """Of this text, for the source once this version is searched."""
     characters: int = 0
+    size: int = 0
+    """Of the text as UTF-8, in bytes."""
     lines: int = 0
     pages: list[int] | None = rf.missing()
     """Where the pages of a PDF start, in characters of its text."""
@@ -202,6 +208,8 @@ class Pump(rf.Table, rename="camel"):
 class LedgerEntry(rf.Table, rename="camel"):
     """Work that was done. Rows stay when what they were done for is deleted: it is paid for."""
 
+    day: str
+    """Such as "2026-11-23"."""
     work: Work
     model: str
     subject: str | None = rf.missing()
@@ -217,6 +225,7 @@ class LedgerEntry(rf.Table, rename="camel"):
     cost_nanos: int | None = rf.missing()
     """Billionths of the currency; absent where the model has no price."""
 
+    by_day: ClassVar[rf.Index]
     by_subject: ClassVar[rf.Index]
     by_work: ClassVar[rf.Index]
 
@@ -303,16 +312,14 @@ class Tables:
             by_source=rf.Index("source", "version", "number"),
             by_embedded=rf.Index("embedded", "source", "number"),
         )
-        self.Cached = self.table(
-            Cached, "vectors", shared=True, by_digest=rf.Index("digest"), by_use=rf.Index("used")
-        )
+        self.Cached = self.table(Cached, "vectors", shared=True, by_digest=rf.Index("digest"), by_use=rf.Index("used"))
         self.Pump = self.table(Pump, "pump", shared=True)
         self.LedgerEntry = self.table(
             LedgerEntry,
             "ledger",
+            by_day=self._of_owner("day"),
             by_subject=self._of_owner("subject"),
             by_work=self._of_owner("work"),
-            **self._by_owner(),
         )
         self.LedgerTotal = self.table(
             LedgerTotal, "ledger_totals", by_period=self._of_owner("period", "work", "model", "shard")
@@ -350,10 +357,6 @@ class Tables:
     def _of_owner(self, *fields: str) -> rf.Index:
         """An index that keeps each owner's rows apart, so that a query wakes for its caller's only."""
         return rf.Index(*fields) if self._owned is None else rf.Index(OWNER, *fields)
-
-    def _by_owner(self) -> dict[str, rf.Index]:
-        """The index that has each owner's rows in order of creation, where there are owners."""
-        return {} if self._owned is None else {"by_owner": rf.Index(OWNER)}
 
     def __iter__(self) -> Iterator[type[rf.Table]]:
         return iter(self._made)
