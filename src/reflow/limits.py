@@ -229,6 +229,20 @@ class Limits:
     ledger_shards: int = 4
     """Rows that each total of a corpus's ledger is kept in, so that work that ends at the same time does not meet."""
 
+    # Embedding in the background
+    embedding_run_seconds: float = 300.0
+    """How long one run of what embeds goes on before another one takes over."""
+    embedding_poll_seconds: float = 0.5
+    """How often a run with free places looks for more to do."""
+    embedding_failures: int = 8
+    """Texts of one source that an embedder may refuse before the source is given up."""
+    cached_vectors: int = 200_000
+    """Vectors that a corpus keeps by what they were made of."""
+    cached_vectors_pruned: int = 1000
+    """Those of them that one transaction removes when there are too many."""
+    jobs_listed: int = 100
+    """Sources in work that one list shows."""
+
     # Remote vector stores
     remote_batch_records: int = 100
     """Records that one request to a remote vector store carries."""

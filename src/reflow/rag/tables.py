@@ -61,6 +61,8 @@ class Source(rf.Table, rename="camel"):
     """Whether the summary was given; else each version brings one."""
     summary_embedded: bool = True
     """Whether there is nothing left to do for that vector."""
+    summary_due: float | None = rf.missing()
+    """When it is tried again, in milliseconds since 1970."""
     error: str | None = rf.missing()
     updated: float = 0.0
 
@@ -234,8 +236,7 @@ class LedgerTotal(rf.Table, rename="camel"):
     """What the entries of a period add up to, per kind of work and model. `period` is "2026-11-23", "2026-11" or
     "total".
 
-    A total is in several rows (shards), so that work that ends at the same time need not wait for the same row. In a
-    corpus with an owner each has totals, and those of all are nobody's.
+    A total is in several rows (shards), so that work that ends at the same time need not wait for the same row.
     """
 
     period: str
@@ -263,10 +264,12 @@ class LedgerBudget(rf.Table, rename="camel"):
     per: Per
     work: Work | None = None
     each: bool = False
+    only: str = ""
+    """The owner whose budget it is; "": it is that of all together, or of `each`."""
     money: float | None = None
     tokens: int | None = None
 
-    by_period: ClassVar[rf.Index]
+    by_owner: ClassVar[rf.Index]
 
 
 class Tables:
@@ -285,7 +288,7 @@ class Tables:
             by_key=rf.Index("key"),
             by_state=rf.Index("state", "updated"),
             by_update=rf.Index("updated"),
-            by_summary=rf.Index("summary_embedded"),
+            by_summary=rf.Index("summary_embedded", "summary_due"),
             meaning=rf.VectorIndex(dims=dims, filters=("category", "kind", *filters)),
         )
         self.Version = self.table(
@@ -321,10 +324,11 @@ class Tables:
             by_subject=self._of_owner("subject"),
             by_work=self._of_owner("work"),
         )
-        self.LedgerTotal = self.table(
-            LedgerTotal, "ledger_totals", by_period=self._of_owner("period", "work", "model", "shard")
-        )
-        self.LedgerBudget = self.table(LedgerBudget, "budgets", by_period=self._of_owner("per"))
+        place = ("period", "work", "model", "shard")
+        self.LedgerTotal = self.table(LedgerTotal, "ledger_totals", shared=True, by_period=rf.Index(*place))
+        self.LedgerShare = self.table(LedgerTotal, "ledger_shares", by_period=self._of_owner(*place))
+        """In a corpus with owners: the totals of each of them."""
+        self.LedgerBudget = self.table(LedgerBudget, "budgets", shared=True, by_owner=rf.Index("only", "per"))
 
     def table(
         self,
