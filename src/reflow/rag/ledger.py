@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -16,8 +16,6 @@ from reflow.rag.tables import OWNER, LedgerBudget, LedgerEntry, LedgerTotal
 
 if TYPE_CHECKING:
     from reflow.rag.corpus import Corpus
-
-T = TypeVar("T", bound=rf.Table)
 
 _PERIOD = re.compile(r"total|\d{4}-\d\d(-\d\d)?")
 _DAY_SECONDS = 86_400.0
@@ -215,14 +213,18 @@ class Ledger(Part):
         return self.corpus.tables.LedgerEntry(day=day, **fields, **self._scope(line.owner))
 
     def _scope(self, owner: str) -> dict[str, Any]:
-        """An owner as a field of a row or a condition; "" in a corpus with owners: nobody's, which is all together."""
+        """An owner as a field of a row, or a condition on it."""
         return {} if self.corpus.owner is None else {OWNER: owner}
+
+    def _sums(self, owner: str) -> tuple[type[LedgerTotal], dict[str, Any]]:
+        """Where an owner's totals are, "" being all together: the table, and what tells them apart there."""
+        tables = self.corpus.tables
+        return (tables.LedgerShare, self._scope(owner)) if owner else (tables.LedgerTotal, {})
 
     async def _add_up(self, ctx: rf.MutationCtx, owner: str, period: str, shard: int, lines: Sequence[Line]) -> None:
         """Adds lines of one kind of work by one model to one total."""
-        table = self.corpus.tables.LedgerTotal
-        place: dict[str, Any] = {"period": period, "work": lines[0].work, "model": lines[0].model, "shard": shard}
-        place |= self._scope(owner)
+        table, place = self._sums(owner)
+        place |= {"period": period, "work": lines[0].work, "model": lines[0].model, "shard": shard}
         row = await ctx.db.query(table).using(table.by_period, **place).first()
         sums: dict[str, Any] = {name: sum(getattr(line, name) for line in lines) for name in _SUMMED}
         sums["entries"] = len(lines)
@@ -280,8 +282,8 @@ class Ledger(Part):
         found: dict[tuple[Per, Work | None, bool], tuple[Budget, bool]] = {
             (one.per, one.work, one.each): (one, True) for one in self.spending.budgets if owner or not one.each
         }
-        for scope in dict.fromkeys(("", owner)):
-            for row in await self._narrowed(ctx.db.query(table), table.by_period, scope).collect():
+        for only in dict.fromkeys(("", owner)):
+            for row in await ctx.db.query(table).using(table.by_owner, only=only).collect():
                 if owner or not row.each:
                     found.pop((row.per, row.work, row.each), None)
                     if row.money is not None or row.tokens is not None:
@@ -313,9 +315,8 @@ class Ledger(Part):
             except DefinitionError as error:
                 raise ApplicationError(str(error)) from None
         table = self.corpus.tables.LedgerBudget
-        scope = self._scope(owner or "")
-        made = table(per=per, work=work, each=each or owner is not None, money=money, tokens=tokens, **scope)
-        for row in await ctx.db.query(table).using(table.by_period, **scope, per=per).collect():
+        made = table(per=per, work=work, each=each or owner is not None, only=owner or "", money=money, tokens=tokens)
+        for row in await ctx.db.query(table).using(table.by_owner, only=made.only, per=per).collect():
             if (row.work, row.each) == (made.work, made.each):
                 await ctx.db.replace(row.id, made)
                 return
@@ -324,11 +325,8 @@ class Ledger(Part):
     # Reading
 
     async def _shards(self, ctx: rf.QueryCtx, owner: str, period: str) -> list[LedgerTotal]:
-        table = self.corpus.tables.LedgerTotal
-        return await self._narrowed(ctx.db.query(table), table.by_period, owner, period=period).collect()
-
-    def _narrowed(self, query: rf.Query[T], index: rf.Index, owner: str, **equal: Any) -> rf.Query[T]:
-        return query.using(index, **self._scope(owner), **equal)
+        table, whose = self._sums(owner)
+        return await ctx.db.query(table).using(table.by_period, **whose, period=period).collect()
 
     async def _totals_of(self, ctx: rf.QueryCtx, owner: str, period: str) -> list[Total]:
         """The totals of a period per kind of work and model, of one owner; `owner` "": of all together."""
@@ -357,15 +355,14 @@ class Ledger(Part):
     ) -> rf.Page[EntryRow]:
         """Entries, newest first: all, those for one source, search or answer, or those of one kind of work."""
         table = self.corpus.tables.LedgerEntry
-        owner = self._caller(ctx) or ""
-        query = ctx.db.query(table)
+        query, whose = ctx.db.query(table), self._scope(self._caller(ctx) or "")
         if subject is not None:
-            query = self._narrowed(query, table.by_subject, owner, subject=subject)
+            query = query.using(table.by_subject, **whose, subject=subject)
             query = query if work is None else query.filter(lambda entry: entry.work == work)
         elif work is not None:
-            query = self._narrowed(query, table.by_work, owner, work=work)
+            query = query.using(table.by_work, **whose, work=work)
         else:
-            query = self._narrowed(query, table.by_day, owner)
+            query = query.using(table.by_day, **whose)
         page = await query.order("desc").paginate(pagination_opts)
         return page.with_items([await self._entry_row(ctx, entry) for entry in page.page])
 
