@@ -45,6 +45,8 @@ class Corpus:
     `public` lets clients call the corpus's functions by themselves ("docs/searches:ask" and so on). Without it they
     are internal, for the app's own functions to call.
 
+    `keep_versions` replaced texts of each source are kept, so that citations of them still find their lines.
+
     `cache` keeps each vector under what it was made of, so that equal texts are embedded once.
 
     `spending` holds the prices of models, and the budgets that stop work.
@@ -62,6 +64,7 @@ class Corpus:
         owner: bool | rf.Owner = False,
         public: bool = False,
         cache: bool = True,
+        keep_versions: int = 3,
         spending: Spending | None = None,
         limits: Limits = DEFAULT,
     ) -> None:
@@ -75,6 +78,7 @@ class Corpus:
         self.filters = tuple(filters)
         self.public = public
         self.cache = cache
+        self.keep_versions = keep_versions
         self.spending = spending or Spending()
         self.limits = limits
         self.owner = _owner_of(owner)
@@ -104,6 +108,13 @@ class Corpus:
     def modules(self) -> tuple[rf.Module, ...]:
         """The functions, for `App(components=[corpus])`."""
         return tuple(part.module for part in self.parts)
+
+    @property
+    def cutting(self) -> str:
+        """What the places of cuts depend on beside the text: a text is cut anew where this has changed."""
+        if self.splitter is None:
+            return f"{self.chunk_chars}/{self.overlap}"
+        return getattr(self.splitter, "__qualname__", type(self.splitter).__qualname__)
 
     @property
     def model(self) -> rf.Model:

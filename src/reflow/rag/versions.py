@@ -1,0 +1,302 @@
+"""`Versions`: how a new content of a source takes the place of the one before.
+
+A source that is not searched by meaning yet is changed in place. One that is gets drafts beside its chunks; once each
+has its vector, one transaction makes them the chunks. A chunk whose text is in both versions stays what it is, with
+its id and its vector.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict, deque
+from collections.abc import Sequence
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+import reflow as rf
+from reflow.errors import ApplicationError
+from reflow.rag import texts
+from reflow.rag.tables import Chunk, Draft, Kind, Piece, Source, Version
+
+if TYPE_CHECKING:
+    from reflow.rag.corpus import Corpus
+
+Reader = rf.QueryCtx | rf.MutationCtx
+
+
+class Cut(rf.Object, rename="camel"):
+    """A part of a text that becomes a chunk; see `Piece` for its fields."""
+
+    text: str
+    first_line: int = 1
+    last_line: int = 1
+    start: int | None = rf.missing()
+    end: int | None = rf.missing()
+    page: int | None = rf.missing()
+    headings: list[str] = msgspec.field(default_factory=list[str])
+    name: str | None = rf.missing()
+
+
+class Versions:
+    """The versions of a corpus's sources, from the first line to the last citation."""
+
+    def __init__(self, corpus: Corpus) -> None:
+        self._corpus = corpus
+        self._tables = corpus.tables
+        self._limits = corpus.limits
+        self._fields = tuple(name for name in self._tables.Chunk.__struct_fields__ if not name.startswith("_"))
+        """Fields that a draft hands on to the chunk it becomes."""
+
+    # What is there
+
+    async def row(self, ctx: Reader, source: Source, number: int | None) -> Version | None:
+        """A version of a source."""
+        query = ctx.db.query(self._tables.Version)
+        return await query.using(self._tables.Version.by_source, source=source.id, number=number).first()
+
+    async def all(self, ctx: Reader, source: Source) -> list[Version]:
+        """The versions of a source, newest first."""
+        query = ctx.db.query(self._tables.Version).using(self._tables.Version.by_source, source=source.id)
+        return await query.order("desc").collect()
+
+    def chunks(self, ctx: Reader, source: Source) -> rf.Query[Chunk]:
+        """The chunks of a source in order."""
+        return ctx.db.query(self._tables.Chunk).using(self._tables.Chunk.by_source, source=source.id)
+
+    def drafts(self, ctx: Reader, source: Source) -> rf.Query[Draft]:
+        """The drafts of a source in order: those of its pending version."""
+        return ctx.db.query(self._tables.Draft).using(self._tables.Draft.by_source, source=source.id)
+
+    def without_vector(self, ctx: Reader, source: Source) -> rf.Query[Any]:
+        """What of a source lacks its vector: what waits for it, and what will have none and says why."""
+        table: Any = pieces_of(self._corpus, source)
+        return ctx.db.query(table).using(table.by_embedded, embedded=False, source=source.id)
+
+    # A new version
+
+    async def begin(
+        self, ctx: rf.MutationCtx, source: Source, kind: Kind, digest: str, file: rf.Id[rf.File] | None = None
+    ) -> tuple[Source, Version]:
+        """A new version of a source, which is read next; one that was in the making is given up. `digest` is of the
+        content. Returns the rows as they are then."""
+        if source.pending is not None:
+            await self._give_up(ctx, source)
+        newest = await self._newest(ctx, source)
+        number = 1 + max(source.pending or 0, 0 if newest is None else newest.number)
+        made = await ctx.db.insert(
+            self._tables.Version(
+                source=source.id,
+                number=number,
+                state="reading",
+                content_hash=digest,
+                kind=kind,
+                file=file,
+                **self._owned(source),
+            )
+        )
+        await ctx.db.patch(
+            source.id,
+            pending=number,
+            content_hash=digest,
+            state="reading",
+            error=rf.UNSET,
+            updated=ctx.now() * 1000,
+        )
+        return await self._again(ctx, source), await self._stored(ctx, made)
+
+    async def stage(self, ctx: rf.MutationCtx, source: Source, version: Version, cuts: Sequence[Cut]) -> None:
+        """Takes in the parts of the version that `begin` gave. Where no vector is missing, it is searched at once.
+
+        Raises ApplicationError for a text without any part, and for one with too many.
+        """
+        self._check(source, cuts)
+        former = await self.chunks(ctx, source).collect()
+        drafts = self._drafts(source, version, cuts, former)
+        reused = sum(draft.chunk is not None for draft in drafts)
+        await ctx.db.patch(version.id, state="embedding", chunk_count=len(drafts), reused=reused)
+        await ctx.db.patch(source.id, state="embedding", updated=ctx.now() * 1000)
+        if not source.version or all(draft.embedded for draft in drafts):
+            await self._place(ctx, former, drafts)
+        else:
+            await ctx.db.insert_many(drafts)
+        if not source.version:
+            await ctx.db.patch(source.id, chunk_count=len(drafts), kind=version.kind)
+        if not await self.finish(ctx, source.id):
+            await self._corpus.jobs.wake(ctx)
+
+    async def finish(self, ctx: rf.MutationCtx, id: rf.Id[Any]) -> bool:
+        """Makes the version in the making the one that is searched, unless something still waits for its vector.
+
+        Cheap where something does. A part that will have none (`error`) is found by words only, and the source is
+        failed, with the reason.
+        """
+        source = await ctx.db.get(id)
+        if not isinstance(source, Source) or source.state != "embedding":
+            return False
+        if await self.without_vector(ctx, source).filter(_waits).first() is not None:
+            return False
+        if source.pending is not None:
+            await self._flip(ctx, source, source.pending)
+        refused = await self.without_vector(ctx, await self._again(ctx, source)).first()
+        error = None if refused is None else f"chunk {refused.number + 1}: {refused.error}"
+        await ctx.db.patch(
+            source.id,
+            state="ready" if error is None else "failed",
+            error=error or rf.UNSET,
+            updated=ctx.now() * 1000,
+        )
+        return True
+
+    async def _flip(self, ctx: rf.MutationCtx, source: Source, number: int) -> None:
+        drafts = await self.drafts(ctx, source).collect()
+        if drafts:
+            await self._place(ctx, await self.chunks(ctx, source).collect(), drafts)
+            await ctx.db.delete_many(draft.id for draft in drafts)
+        served, version = await self.row(ctx, source, source.version), await self.row(ctx, source, number)
+        if version is None:
+            raise ApplicationError(f"version {number} of {source.key!r} is not there: add the source again")
+        if served is not None:
+            await ctx.db.patch(served.id, state="replaced")
+        await ctx.db.patch(version.id, state="ready", error=rf.UNSET, next_try=rf.UNSET, attempts=0)
+        await ctx.db.patch(
+            source.id, version=number, pending=rf.UNSET, chunk_count=version.chunk_count, kind=version.kind
+        )
+        await self.prune(ctx, source)
+
+    def _drafts(self, source: Source, version: Version, cuts: Sequence[Cut], former: Sequence[Chunk]) -> list[Draft]:
+        """The parts as rows, each with the former chunk that has the same text."""
+        known: defaultdict[str, deque[Chunk]] = defaultdict(deque)
+        for chunk in former:
+            if chunk.embedded or not source.version:
+                known[chunk.hash].append(chunk)
+        common: dict[str, Any] = {
+            "source": source.id,
+            "version": version.number,
+            "kind": version.kind,
+            **self.repeated(source),
+            **self._owned(source),
+        }
+        drafts: list[Draft] = []
+        for number, cut in enumerate(cuts):
+            digest = sha256(cut.text.encode()).hexdigest()
+            same = known[digest].popleft() if known.get(digest) else None
+            drafts.append(
+                self._tables.Draft(
+                    **common,
+                    **msgspec.structs.asdict(cut),
+                    number=number,
+                    hash=digest,
+                    chunk=None if same is None else same.id,
+                    embedded=same is not None and same.embedded,
+                )
+            )
+        return drafts
+
+    async def _place(self, ctx: rf.MutationCtx, former: Sequence[Chunk], drafts: Sequence[Draft]) -> None:
+        """Makes drafts the chunks of their source."""
+        rows = {str(chunk.id): chunk for chunk in former}
+        kept = {draft.chunk for draft in drafts}
+        await ctx.db.delete_many(chunk.id for chunk in former if chunk.id not in kept)
+        fresh: list[Chunk] = []
+        vectors: list[dict[rf.VectorIndex, Any] | None] = []
+        for draft in drafts:
+            fields = {name: getattr(draft, name) for name in self._fields}
+            if draft.chunk is None:
+                fresh.append(self._tables.Chunk(**fields))
+                vectors.append(None if draft.vectors is None else {self._tables.Chunk.meaning: draft.vectors})
+                continue
+            del fields["embedded"]
+            await ctx.db.patch(draft.chunk, **changes(rows[draft.chunk], fields))
+        await ctx.db.insert_many(fresh, vectors=vectors)
+
+    # What goes
+
+    async def prune(self, ctx: rf.MutationCtx, source: Source) -> None:
+        """Removes replaced versions but the last ones: citations of these still find their text."""
+        room = self._limits.source_text_bytes
+        kept = 0
+        for version in await self.all(ctx, source):
+            if version.state != "replaced":
+                continue
+            kept, room = kept + 1, room - version.size
+            if kept > self._corpus.keep_versions or room < 0:
+                await self.drop(ctx, version)
+
+    async def drop(self, ctx: rf.MutationCtx, version: Version) -> None:
+        """Removes a version with its text and its file. Its chunks and drafts are not its own."""
+        await texts.forget(ctx, self._tables, version.source, version.number)
+        if version.file is not None and await ctx.storage.metadata(version.file) is not None:
+            await ctx.storage.delete(version.file)
+        await ctx.db.delete(version.id)
+
+    async def clear(self, ctx: rf.MutationCtx, source: Source) -> None:
+        """Removes all that belongs to a source."""
+        chunks, drafts = await self.chunks(ctx, source).collect(), await self.drafts(ctx, source).collect()
+        await ctx.db.delete_many(row.id for row in (*chunks, *drafts))
+        for version in await self.all(ctx, source):
+            await self.drop(ctx, version)
+        await ctx.db.delete(source.id)
+
+    async def _give_up(self, ctx: rf.MutationCtx, source: Source) -> None:
+        """The pending version is not made any more."""
+        version = await self.row(ctx, source, source.pending)
+        drafts = await self.drafts(ctx, source).collect()
+        await ctx.db.delete_many(draft.id for draft in drafts)
+        if version is None:
+            return
+        if source.version or not version.chunk_count:
+            await self.drop(ctx, version)
+        else:
+            # Its chunks were found by words already, so it can have been cited.
+            await ctx.db.patch(version.id, state="replaced")
+            await self.prune(ctx, source)
+
+    # Small things
+
+    def repeated(self, source: Source) -> dict[str, Any]:
+        """What a source's chunks repeat, for searches with conditions."""
+        return {name: getattr(source, name) for name in ("category", "importance", *self._corpus.filters)}
+
+    def _check(self, source: Source, cuts: Sequence[Cut]) -> None:
+        if not cuts:
+            raise ApplicationError(f"{source.key!r} holds no text: white space alone can't be searched")
+        bound = self._limits.source_chunks
+        if len(cuts) > bound:
+            raise ApplicationError(
+                f"{source.key!r} makes {len(cuts)} chunks, and a source has at most limits.source_chunks = {bound}: "
+                "split it into several sources"
+            )
+
+    def _owned(self, source: Source) -> dict[str, Any]:
+        return {**self._corpus.owned(source)}
+
+    async def _newest(self, ctx: Reader, source: Source) -> Version | None:
+        query = ctx.db.query(self._tables.Version).using(self._tables.Version.by_source, source=source.id)
+        return await query.order("desc").first()
+
+    async def _again(self, ctx: Reader, source: Source) -> Source:
+        return _there(await ctx.db.get(source.id))
+
+    async def _stored(self, ctx: Reader, id: rf.Id[Version]) -> Version:
+        return _there(await ctx.db.get(id))
+
+
+def pieces_of(corpus: Corpus, source: Source) -> type[Chunk] | type[Draft]:
+    """The table that holds what of a source is to be embedded."""
+    return corpus.tables.Draft if source.version and source.pending is not None else corpus.tables.Chunk
+
+
+def changes(row: rf.Table, fields: dict[str, Any]) -> dict[str, Any]:
+    """The fields that a row does not have so yet, for `patch`; None removes one."""
+    return {name: rf.UNSET if value is None else value for name, value in fields.items() if getattr(row, name) != value}
+
+
+def _waits(piece: Piece) -> bool:
+    return piece.error is None
+
+
+def _there(row: Any) -> Any:
+    if row is None:
+        raise ApplicationError("the source was deleted meanwhile")
+    return row
