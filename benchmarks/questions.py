@@ -19,7 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from reflow.bundled import playground_folder
+from reflow.bundled import example_folder
 from reflow.cli import local
 from reflow.cli.ask import ask
 from reflow.cli.process import run
@@ -130,8 +130,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Index the standard library and ask the playground's questions.")
     parser.add_argument("--data", type=Path, help="directory of the index (default: a new one, removed at the end)")
     options = parser.parse_args()
-    sys.path.insert(0, str(playground_folder().parent))
-    questions = json.loads((playground_folder() / "questions.json").read_text("utf-8"))
+    sys.path.insert(0, str(example_folder("playground").parent))
+    questions = json.loads((example_folder("playground") / "questions.json").read_text("utf-8"))
 
     async def measure(data: Path) -> None:
         measured, found = await index(data, questions, began)

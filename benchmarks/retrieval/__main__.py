@@ -9,9 +9,9 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from reflow.bundled import playground_folder
+from reflow.bundled import example_folder
 
-sys.path.insert(0, str(playground_folder().parent))
+sys.path.insert(0, str(example_folder("playground").parent))
 
 from reflow.rag.embedders.local import LocalEmbedder
 

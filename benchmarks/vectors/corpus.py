@@ -8,7 +8,7 @@ import sys
 
 import numpy as np
 
-from reflow.bundled import playground_folder
+from reflow.bundled import example_folder
 from reflow.rag.embedders.local import LocalEmbedder
 
 from .data import QUERIES, Dataset, dataset, save
@@ -41,7 +41,7 @@ async def _embed() -> None:
 def _read() -> tuple[list[str], list[int], list[str]]:
     """The chunks, the number of each one's source, and questions: the playground's own, then the summaries of chunks
     from all over the corpus, without the name of what they describe."""
-    sys.path.insert(0, str(playground_folder().parent))
+    sys.path.insert(0, str(example_folder("playground").parent))
     from playground import corpora
 
     texts: list[str] = []
@@ -49,7 +49,7 @@ def _read() -> tuple[list[str], list[int], list[str]]:
     for number, source in enumerate(corpora.StandardLibrary().texts()):
         texts += [entry.text for entry in source.entries]
         topics += [number] * len(source.entries)
-    asked = json.loads((playground_folder() / "questions.json").read_text("utf-8"))
+    asked = json.loads((example_folder("playground") / "questions.json").read_text("utf-8"))
     questions = [str(item["question"]) for item in asked]
     summaries = [text.partition("\n")[0].partition(": ")[2] for text in texts]
     long = [summary for summary in summaries if len(summary) > 20]

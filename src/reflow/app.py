@@ -91,8 +91,8 @@ class App:
         files: str | Path | None = None,
         origins: Iterable[str] | None = None,
     ) -> None:
-        parts = tuple(components)
-        self.modules = (*modules, *(module for part in parts for module in part.modules))
+        self.components = tuple(components)
+        self.modules = (*modules, *(module for part in self.components for module in part.modules))
         self.limits = limits
         self.auth = tuple(auth)
         self.data = Path(data if data is not None else os.environ.get("REFLOW_DATA", DEFAULT_DATA))
@@ -100,7 +100,7 @@ class App:
         self.environment = os.environ if environment is None else environment
         self.functions = _gathered(self.modules)
         known = list(_known_to(self.functions.values()))
-        stored = [*filter(_is_stored, known), *tables, *(table for part in parts for table in part.tables)]
+        stored = [*filter(_is_stored, known), *tables, *(table for part in self.components for table in part.tables)]
         specs = [spec_of(item) for item in stored if not isinstance(item, Vectors)]
         specs += [function.table for function in self.functions.values() if isinstance(function, Migration)]
         found = {id(spec): spec for spec in specs}

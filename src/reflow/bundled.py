@@ -17,7 +17,7 @@ def web_folder(page: str = "") -> Path | None:
     return folder if (folder / "index.html").is_file() else None
 
 
-def playground_folder() -> Path:
-    """Return the folder of the playground's application: inside a wheel, or beside src/ in a checkout."""
-    inside = _PACKAGE / "examples" / "playground"
-    return inside if inside.is_dir() else _PACKAGE.parents[1] / "examples" / "playground"
+def example_folder(name: str) -> Path:
+    """Return the folder of an application that travels with the package: inside a wheel, or beside src/ in a checkout."""
+    inside = _PACKAGE / "examples" / name
+    return inside if inside.is_dir() else _PACKAGE.parents[1] / "examples" / name

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from reflow.bundled import playground_folder
+from reflow.bundled import example_folder
 from reflow.cli import local
 from reflow.cli.ask import MOST, NothingIndexed, ask, print_hits, wait_until_indexed
 from reflow.cli.output import UsageError, banner, complain, note, show_logs
@@ -94,7 +94,7 @@ def default_data(corpus: Path | None) -> Path:
 
 def _make_importable() -> None:
     """The playground is an application like any user's: a package in a folder of its own."""
-    folder = str(playground_folder().parent)
+    folder = str(example_folder("playground").parent)
     if folder not in sys.path:
         sys.path.insert(0, folder)
 
