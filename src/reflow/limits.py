@@ -222,6 +222,12 @@ class Limits:
     """Characters of a text up to which the transaction that takes it in cuts it, too; longer ones are cut later."""
     source_block_chars: int = 32 << 10
     """Characters of a text that one row holds."""
+    sources_read: int = 4
+    """Sources of a corpus that are fetched and read at the same time."""
+    source_read_attempts: int = 5
+    """Tries to fetch a source from an address that does not answer."""
+    source_read_pause_seconds: float = 5.0
+    """Pause after the first failed try; each further one is four times as long."""
     source_key_length: int = 2048
     """Characters of a source's key."""
     source_name_length: int = 500
@@ -240,6 +246,8 @@ class Limits:
     """Vectors that a corpus keeps by what they were made of."""
     cached_vectors_pruned: int = 1000
     """Those of them that one transaction removes when there are too many."""
+    budget_check_seconds: float = 60.0
+    """How often work that a budget holds up is looked at again."""
     jobs_listed: int = 100
     """Sources in work that one list shows."""
 

@@ -54,9 +54,7 @@ class Cache:
             for embedding in embeddings
         }
         new = [digest for digest in vectors if await self._row(ctx, digest) is None]
-        await ctx.db.insert_many(
-            self._table(digest=digest, vector=vectors[digest], used=_today(ctx)) for digest in new
-        )
+        await ctx.db.insert_many(self._table(digest=digest, vector=vectors[digest], used=_today(ctx)) for digest in new)
 
     async def prune(self, ctx: rf.MutationCtx) -> bool:
         """Removes some of those that were of no use for longest, where there are too many; True while there are."""

@@ -19,7 +19,7 @@ from reflow.rag.answers import Answers
 from reflow.rag.chunking import CHUNK_CHARS, OVERLAP_CHARS, Splitter
 from reflow.rag.embedders.base import Embedder
 from reflow.rag.evaluation import Evaluation
-from reflow.rag.jobs import Jobs
+from reflow.rag.jobs import Jobs, Pace
 from reflow.rag.ledger import Ledger
 from reflow.rag.maps import Maps
 from reflow.rag.part import Part
@@ -30,6 +30,7 @@ from reflow.rag.spending import Spending
 from reflow.rag.tables import OWNER, Tables
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,30}")
+_PACE = Pace()
 
 
 class Corpus:
@@ -47,7 +48,8 @@ class Corpus:
 
     `keep_versions` replaced texts of each source are kept, so that citations of them still find their lines.
 
-    `cache` keeps each vector under what it was made of, so that equal texts are embedded once.
+    `cache` keeps each vector under what it was made of, so that equal texts are embedded once; `pace` says how many at
+    a time, and how long failures are borne.
 
     `spending` holds the prices of models, and the budgets that stop work.
     """
@@ -64,6 +66,7 @@ class Corpus:
         owner: bool | rf.Owner = False,
         public: bool = False,
         cache: bool = True,
+        pace: Pace = _PACE,
         keep_versions: int = 3,
         spending: Spending | None = None,
         limits: Limits = DEFAULT,
@@ -78,6 +81,7 @@ class Corpus:
         self.filters = tuple(filters)
         self.public = public
         self.cache = cache
+        self.pace = pace
         self.keep_versions = keep_versions
         self.spending = spending or Spending()
         self.limits = limits

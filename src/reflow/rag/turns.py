@@ -37,9 +37,9 @@ class Held(rf.Object):
 class Turn(rf.Object):
     """What is to be done next. `known` are those of the items whose vectors are in the cache."""
 
-    items: list[Item] = []
-    known: list[str] = []
-    held: list[Held] = []
+    items: list[Item]
+    known: list[str]
+    held: list[Held]
 
 
 class Turns:
@@ -50,7 +50,12 @@ class Turns:
         self._tables = corpus.tables
 
     async def next(
-        self, ctx: rf.QueryCtx | rf.MutationCtx, models: Sequence[rf.Model], busy: Collection[str], most: int, now: float
+        self,
+        ctx: rf.QueryCtx | rf.MutationCtx,
+        models: Sequence[rf.Model],
+        busy: Collection[str],
+        most: int,
+        now: float,
     ) -> Turn:
         """At most `most` texts that are due at `now` (milliseconds since 1970), without those whose hash is in `busy`.
 
@@ -66,10 +71,10 @@ class Turns:
         await choice.pieces(oldest, each=max(1, most // 8), until=most - most // 8)
         await choice.pieces(imports, each=most, until=most)
         await choice.pieces(newest, each=most, until=most)
-        turn = Turn(items=choice.items, held=choice.held)
+        known: list[str] = []
         if self._corpus.cache:
-            turn.known = [item.id for item in turn.items if await self._is_known(ctx, models, item)]
-        return turn
+            known = [item.id for item in choice.items if await self._is_known(ctx, models, item)]
+        return Turn(items=choice.items, known=known, held=choice.held)
 
     def _due(self, ctx: rf.QueryCtx | rf.MutationCtx, now: float, *, bulk: bool, newest: bool) -> rf.Query[Version]:
         table = self._tables.Version
@@ -97,8 +102,8 @@ class Turns:
             times.append(about.summary_due)
         return min(times, default=None)
 
-    async def unfinished(self, ctx: rf.MutationCtx, now: float, most: int) -> list[Version]:
-        """Versions that are due; where none of them has a text to embed, they have only to be finished."""
+    async def due(self, ctx: rf.MutationCtx, now: float, most: int) -> list[Version]:
+        """Versions that are in work and due, at most `most` of each sort."""
         return [
             version
             for bulk in (False, True)
