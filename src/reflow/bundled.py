@@ -18,6 +18,6 @@ def web_folder(page: str = "") -> Path | None:
 
 
 def example_folder(name: str) -> Path:
-    """Return the folder of an application that travels with the package: inside a wheel, or beside src/ in a checkout."""
+    """Return the folder of an application that travels with the package: in a wheel, or beside src/ in a checkout."""
     inside = _PACKAGE / "examples" / name
     return inside if inside.is_dir() else _PACKAGE.parents[1] / "examples" / name

@@ -106,5 +106,5 @@ def _corpus(app: App, name: str | None) -> Corpus:
     if len(found) == 1:
         return next(iter(found.values()))
     if not found:
-        raise UsageError("the app has no corpus: add one with rf.App(components=[rag.Corpus(...)]), or name another app")
+        raise UsageError("the app has no corpus: add one with rf.App(components=[...]), or name another app")
     raise UsageError(f"the app has {len(found)} corpora: say which one with --corpus {' or '.join(found)}")
