@@ -16,6 +16,7 @@ import reflow as rf
 from reflow.errors import DefinitionError
 from reflow.limits import DEFAULT, Limits
 from reflow.rag.answers import Answers
+from reflow.rag.asking import SearchSettings
 from reflow.rag.chunking import CHUNK_CHARS, OVERLAP_CHARS, Splitter
 from reflow.rag.embedders.base import Embedder
 from reflow.rag.evaluation import Evaluation
@@ -48,8 +49,13 @@ class Corpus:
 
     `keep_versions` replaced texts of each source are kept, so that citations of them still find their lines.
 
+    `former` are embedders whose vectors may still be in use: another model takes the place of one of them with
+    `corpus.jobs.reembed`, and searches go on with the former until that is done.
+
     `cache` keeps each vector under what it was made of, so that equal texts are embedded once; `pace` says how many at
     a time, and how long failures are borne.
+
+    `search` has what searches can do besides: rewrite questions before they are embedded, rerank what was found.
 
     `spending` holds the prices of models, and the budgets that stop work.
     """
@@ -65,9 +71,11 @@ class Corpus:
         filters: Sequence[str] = (),
         owner: bool | rf.Owner = False,
         public: bool = False,
+        former: Sequence[Embedder] = (),
         cache: bool = True,
         pace: Pace = _PACE,
         keep_versions: int = 3,
+        search: SearchSettings | None = None,
         spending: Spending | None = None,
         limits: Limits = DEFAULT,
     ) -> None:
@@ -75,6 +83,8 @@ class Corpus:
             raise DefinitionError(f"{name!r} can't name a corpus: use a small letter, then small letters, digits and _")
         self.name = name
         self.embedder = embedder
+        self.embedders = (embedder, *former)
+        """All there are, the one for new vectors first."""
         self.splitter = splitter
         self.chunk_chars = chunk_chars
         self.overlap = overlap
@@ -83,6 +93,7 @@ class Corpus:
         self.cache = cache
         self.pace = pace
         self.keep_versions = keep_versions
+        self.search = search or SearchSettings()
         self.spending = spending or Spending()
         self.limits = limits
         self.owner = _owner_of(owner)

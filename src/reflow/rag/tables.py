@@ -14,6 +14,7 @@ import msgspec
 
 import reflow as rf
 from reflow.errors import DefinitionError
+from reflow.rag.queries import Options, Question
 from reflow.rag.spending import Per, Work
 
 T = TypeVar("T", bound=rf.Table)
@@ -29,6 +30,9 @@ SourceState = Literal["reading", "embedding", "ready", "failed", "stopped"]
 
 VersionState = Literal["reading", "embedding", "ready", "replaced", "failed", "stopped"]
 """A version is searched while it is ready, and shown by citations while it is replaced."""
+
+SearchState = Literal["pending", "ready", "failed"]
+"""A search that has failed still shows what its words find, unless it is by meaning alone."""
 
 FilterValue = str | float | bool | list[str] | None
 
@@ -70,6 +74,7 @@ class Source(rf.Table, rename="camel"):
     by_state: ClassVar[rf.Index]
     by_update: ClassVar[rf.Index]
     by_summary: ClassVar[rf.Index]
+    by_importance: ClassVar[rf.Index]
     meaning: ClassVar[rf.VectorIndex]
 
 
@@ -110,11 +115,14 @@ class Version(rf.Table, rename="camel"):
     """When the first of them was, in milliseconds since 1970."""
     bulk: bool = False
     """Whether it came with many others: what a person adds overtakes it."""
+    reading: Literal["waiting", "running"] | None = rf.missing()
+    """Whether it waits to be read, or is."""
     error: str | None = rf.missing()
 
     by_source: ClassVar[rf.Index]
     by_state: ClassVar[rf.Index]
     by_turn: ClassVar[rf.Index]
+    by_reading: ClassVar[rf.Index]
 
 
 class TextBlock(rf.Table, rename="camel"):
@@ -207,6 +215,59 @@ class Pump(rf.Table, rename="camel"):
     """Why it waits or has stopped."""
 
 
+class Reranked(rf.Object):
+    """What a reranker made of a chunk. `hash` tells that its text is still the one that was judged."""
+
+    chunk: str
+    hash: str
+    score: float
+
+
+class Search(rf.Table, rename="camel"):
+    """A question that was asked, with how. What it finds is not stored, but found anew: see `retrieval`.
+
+    The exception is what a reranker said, which is somebody else's arithmetic. Times are milliseconds.
+    """
+
+    input: str
+    options: Options
+    digest: str
+    """Of input and options: an equal search is used again."""
+    question_digest: str
+    """Of what is embedded: an equal question is not embedded again."""
+    state: SearchState
+    run: int = 1
+    """Which run is the last; what an earlier one brings is dropped."""
+    attempts: int = 0
+    """Tries of this run."""
+    question: Question | None = rf.missing()
+    """Absent until it was embedded for the first time."""
+    question_run: int = 0
+    """The run that it is of."""
+    asked: str | None = rf.missing()
+    """What was embedded in place of the input."""
+    reranked: list[Reranked] | None = rf.missing()
+    error: str | None = rf.missing()
+    """Why the last try of this run failed, also while there will be another."""
+    name: str | None = rf.missing()
+    """What a pinned search is called."""
+    pinned: bool = False
+    used: float
+    """When it was last asked for, since 1970."""
+    asks: int = 1
+    tokens: int | None = rf.missing()
+    embedding_ms: float | None = rf.missing()
+    transform_ms: float | None = rf.missing()
+    rerank_ms: float | None = rf.missing()
+
+    by_digest: ClassVar[rf.Index]
+    by_question: ClassVar[rf.Index]
+    by_use: ClassVar[rf.Index]
+    by_pin: ClassVar[rf.Index]
+    words: ClassVar[rf.TextIndex]
+    meaning: ClassVar[rf.VectorIndex]
+
+
 class LedgerEntry(rf.Table, rename="camel"):
     """Work that was done. Rows stay when what they were done for is deleted: it is paid for."""
 
@@ -289,6 +350,7 @@ class Tables:
             by_state=rf.Index("state", "updated"),
             by_update=rf.Index("updated"),
             by_summary=rf.Index("summary_embedded", "summary_due"),
+            by_importance=self._of_owner("importance"),
             meaning=rf.VectorIndex(dims=dims, filters=("category", "kind", *filters)),
         )
         self.Version = self.table(
@@ -297,6 +359,7 @@ class Tables:
             by_source=rf.Index("source", "number"),
             by_state=rf.Index("state", "next_try"),
             by_turn=rf.Index("state", "bulk", "next_try"),
+            by_reading=rf.Index("reading", "bulk"),
         )
         self.TextBlock = self.table(TextBlock, "texts", by_version=rf.Index("source", "version", "number"))
         self.Chunk = self.table(
@@ -317,6 +380,16 @@ class Tables:
         )
         self.Cached = self.table(Cached, "vectors", shared=True, by_digest=rf.Index("digest"), by_use=rf.Index("used"))
         self.Pump = self.table(Pump, "pump", shared=True)
+        self.Search = self.table(
+            Search,
+            "searches",
+            by_digest=self._of_owner("digest"),
+            by_question=self._of_owner("question_digest"),
+            by_use=self._of_owner("used"),
+            by_pin=self._of_owner("pinned", "used"),
+            words=rf.TextIndex("input"),
+            meaning=rf.VectorIndex(dims=dims),
+        )
         self.LedgerEntry = self.table(
             LedgerEntry,
             "ledger",
