@@ -61,7 +61,7 @@ class EntryRow(rf.Object, rename="camel"):
 
 
 class BudgetState(rf.Object, rename="camel"):
-    """A budget and what is used of it. `until` is when it begins anew, in seconds since 1970; None: never.
+    """A budget and what is used of it. `until` is when it begins anew, in milliseconds since 1970; None: never.
 
     `from_code` tells it from one that was set while the application runs.
     """
@@ -200,12 +200,13 @@ class Ledger(Part):
         now = ctx.now()
         await ctx.db.insert_many(self._entry(line, period_name(now, "day")) for line in lines)
         shard = ctx.random.randrange(self.corpus.limits.ledger_shards)
-        for owner in {"", *(line.owner for line in lines)}:
-            own = [line for line in lines if owner in ("", line.owner)]
-            for work, model in {(line.work, line.model) for line in own}:
-                part = [line for line in own if (line.work, line.model) == (work, model)]
-                for per in PERIODS:
-                    await self._add_up(ctx, owner, period_name(now, per), shard, part)
+        groups: dict[tuple[str, Work, str], list[Line]] = {}
+        for line in lines:
+            for owner in dict.fromkeys(("", line.owner)):
+                groups.setdefault((owner, line.work, line.model), []).append(line)
+        for (owner, _, _), part in groups.items():
+            for per in PERIODS:
+                await self._add_up(ctx, owner, period_name(now, per), shard, part)
 
     def _entry(self, line: Line, day: str) -> LedgerEntry:
         fields = {name: value for name, value in msgspec.structs.asdict(line).items() if value is not None}
@@ -244,7 +245,7 @@ class Ledger(Part):
             over_money = state.money is not None and state.used_money + nanos / NANOS > state.money
             over_tokens = state.tokens is not None and state.used_tokens + tokens > state.tokens
             if state.exhausted or over_money or over_tokens:
-                return Refusal(reason=self._reason(state), until=state.until)
+                return Refusal(reason=self._reason(state), until=None if state.until is None else state.until / 1000)
         return None
 
     def _reason(self, state: BudgetState) -> str:
@@ -319,8 +320,10 @@ class Ledger(Part):
         for row in await ctx.db.query(table).using(table.by_owner, only=made.only, per=per).collect():
             if (row.work, row.each) == (made.work, made.each):
                 await ctx.db.replace(row.id, made)
-                return
-        await ctx.db.insert(made)
+                break
+        else:
+            await ctx.db.insert(made)
+        await self.corpus.jobs.wake(ctx)
 
     # Reading
 
@@ -414,7 +417,7 @@ def _state(budget: Budget, rows: Sequence[LedgerTotal], from_code: bool, until: 
         used_money=nanos / NANOS,
         used_tokens=tokens,
         exhausted=over_money or (budget.tokens is not None and tokens >= budget.tokens),
-        until=until,
+        until=None if until is None else until * 1000,
         from_code=from_code,
     )
 
