@@ -149,7 +149,7 @@ def spoil(fault: Fault, body: dict[str, Any]) -> Any:
         case "not-normalized":
             return _with_vectors(body, [[x * (2.0 + n) for x in vector] for n, vector in enumerate(vectors)])
         case "no-usage":
-            return {key: value for key, value in body.items() if key not in ("usage", "meta")}
+            return {key: value for key, value in body.items() if key not in ("usage", "meta", "prompt_eval_count")}
         case _:
             return body
 
@@ -170,14 +170,15 @@ def _bad_vector(fault: Fault, vector: list[float]) -> list[Any]:
 def _vectors_of(body: dict[str, Any]) -> list[Any]:
     if "data" in body:
         return [item["embedding"] for item in body["data"]]
-    return body.get("embeddings", {}).get("float", [])
+    found = body.get("embeddings", [])
+    return found["float"] if isinstance(found, dict) else found
 
 
 def _with_vectors(body: dict[str, Any], vectors: list[Any]) -> dict[str, Any]:
     if "data" in body:
         data = [{"object": "embedding", "index": n, "embedding": vector} for n, vector in enumerate(vectors)]
         return {**body, "data": data}
-    return {**body, "embeddings": {"float": vectors}}
+    return {**body, "embeddings": {"float": vectors} if isinstance(body["embeddings"], dict) else vectors}
 
 
 def _reindexed(fault: Fault, body: dict[str, Any]) -> dict[str, Any]:

@@ -15,6 +15,7 @@ It is a real server in a thread: processes may use `provider.url` as well. What 
     POST /v1/chat/completions   OpenAI's, plain and streamed (`stream_options.include_usage`)
     POST /v2/embed, /v2/rerank  Cohere's
     POST /v1/rerank             Voyage's
+    POST /api/embed             Ollama's
     GET  /v1/models             OpenAI's
 
 Base URLs: `provider.url` ends in /v1, `provider.root` has no path. Vectors are unit length and depend on the text's
@@ -145,7 +146,9 @@ class ModelProvider:
         if not call.authorized:
             return error(401, f"Incorrect API key provided: {call.headers.get('authorization')}", "invalid_api_key")
         model = call.body.get("model")
-        if call.path.startswith(("/v1/", "/v2/")) and (not isinstance(model, str) or model.startswith("missing")):
+        if call.path.startswith(("/v1/", "/v2/", "/api/")) and (
+            not isinstance(model, str) or model.startswith("missing")
+        ):
             return error(404, f"The model {model!r} does not exist", "model_not_found")
         counts = [self.tokens(text) for text in call.texts]
         if len(call.texts) > self.max_texts or (self.max_tokens is not None and sum(counts) > self.max_tokens):
@@ -165,6 +168,8 @@ class ModelProvider:
                 return self._embeddings(call)
             case "/v2/embed":
                 return self._cohere(call)
+            case "/api/embed":
+                return self._ollama(call)
             case "/v2/rerank" | "/v1/rerank":
                 return self._rerank(call)
             case "/v1/chat/completions":
@@ -195,6 +200,13 @@ class ModelProvider:
             "texts": call.texts,
             "meta": {"billed_units": {"input_tokens": sum(map(self.tokens, call.texts))}},
         }
+
+    def _ollama(self, call: Call) -> dict[str, Any]:
+        self.worked.update(call.texts)
+        dims = call.body.get("dimensions")
+        vectors = [self.vector(text, dims) for text in call.texts]
+        used = sum(map(self.tokens, call.texts))
+        return {"model": call.body["model"], "embeddings": vectors, "prompt_eval_count": used}
 
     def _rerank(self, call: Call) -> dict[str, Any]:
         wanted = np.array(self.vector(call.body["query"]))
