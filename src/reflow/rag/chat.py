@@ -23,10 +23,14 @@ class Message(rf.Object):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """What a model has counted: tokens of what it was asked, and of what it said."""
+    """What a model has counted: tokens of what it was asked, and of what it said.
+
+    `cut` tells why the text ends before it is complete, such as "length".
+    """
 
     tokens_in: int = 0
     tokens_out: int = 0
+    cut: str | None = None
 
 
 Parts = AsyncGenerator[str | Usage, None]
