@@ -12,16 +12,21 @@ from itertools import groupby
 from pathlib import Path
 from typing import Protocol
 
+import documents
+from documents.docstrings import Entry as Documented
+from documents.docstrings import read_docstrings
+from documents.layout import chunks_of_entry
+from documents.stdlib import read_library
 from playground.corpus import CorpusSource, Entry
-from playground.docstrings import read_docstrings
-from playground.layout import chunks_of_entry
 from playground.schema import Lines
-from playground.stdlib import read_library
 from reflow.rag.chunking import split
 
 LOG = logging.getLogger("reflow.playground")
 
-_READERS = tuple(Path(__file__).with_name(name) for name in ("corpora.py", "docstrings.py", "layout.py", "stdlib.py"))
+_READERS = (
+    Path(__file__),
+    *(Path(documents.__file__).with_name(name) for name in ("docstrings.py", "layout.py", "stdlib.py")),
+)
 """The code that turns files into chunks. When it changes, the same files are read again; equal chunks stay."""
 
 TEXT_SUFFIXES = frozenset({".md", ".rst", ".txt"})
@@ -69,7 +74,7 @@ class StandardLibrary:
         """One source per file with docstrings, the most looked for first."""
         for file, found in groupby(read_library(self._root), key=lambda item: item.file):
             name = file.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
-            yield from _source(file, name, [entry for item in found for entry in chunks_of_entry(item.entry, file)])
+            yield from _source(file, name, [entry for item in found for entry in _entries(item.entry, file)])
 
 
 class Folder:
@@ -116,10 +121,16 @@ def _chunks(text: str, name: str, file: str) -> Iterator[Entry]:
             LOG.warning("%s is left out: %s", file, error)
             return
         for entry in entries:
-            yield from chunks_of_entry(entry, file)
+            yield from _entries(entry, file)
         return
     for chunk in split(text):
         yield Entry(text=chunk.text, lines=Lines(from_=chunk.first_line, to=chunk.last_line), name=file, file=file)
+
+
+def _entries(documented: Documented, file: str) -> Iterator[Entry]:
+    for chunk in chunks_of_entry(documented):
+        lines = Lines(from_=chunk.first_line, to=chunk.last_line)
+        yield Entry(text=chunk.text, lines=lines, name=chunk.name or None, file=file)
 
 
 def _source(key: str, name: str, entries: list[Entry]) -> Iterator[CorpusSource]:

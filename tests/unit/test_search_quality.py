@@ -14,9 +14,9 @@ import apsw
 import numpy as np
 import pytest
 
-from playground.layout import chunks_of_entry
+from documents.layout import chunks_of_entry
 from playground.searches import CANDIDATES
-from playground.stdlib import read_library
+from documents.stdlib import read_library
 from reflow.rag.embedders.base import Vectors
 from reflow.rag.embedders.local import LocalEmbedder
 from reflow.search.hybrid import fuse

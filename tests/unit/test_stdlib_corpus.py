@@ -7,8 +7,8 @@ from textwrap import dedent
 
 import pytest
 
-from playground.docstrings import Entry, read_docstrings
-from playground.stdlib import LibraryEntry, read_library
+from documents.docstrings import Entry, read_docstrings
+from documents.stdlib import LibraryEntry, read_library
 
 PLAYGROUND = Path(__file__).parents[2] / "examples" / "playground"
 

@@ -8,10 +8,9 @@ names and defaults of parameters drew more wrong hits than right ones, and long 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
-from playground.corpus import Entry as ChunkEntry
-from playground.docstrings import Entry
-from playground.schema import Lines
+from documents.docstrings import Entry
 from reflow.rag.chunking import split
 
 CHUNK_CHARS = 400
@@ -23,8 +22,17 @@ SUMMARY_CHARS = 300
 """A longer first paragraph is no summary, and is not repeated."""
 
 
-def chunks_of_entry(entry: Entry, file: str) -> Iterator[ChunkEntry]:
-    """The chunks of an entry with their lines in the file."""
+class EntryChunk(NamedTuple):
+    """A chunk of an entry, with the lines of the file that it stands for, from 1."""
+
+    text: str
+    name: str
+    first_line: int
+    last_line: int
+
+
+def chunks_of_entry(entry: Entry) -> Iterator[EntryChunk]:
+    """The chunks of an entry."""
     first_paragraph, _, rest = entry.doc.partition("\n\n")
     summary = " ".join(first_paragraph.split())
     if len(summary) > SUMMARY_CHARS:
@@ -32,11 +40,10 @@ def chunks_of_entry(entry: Entry, file: str) -> Iterator[ChunkEntry]:
     heading = ": ".join(filter(None, [entry.name, summary]))
     before = entry.doc[: len(entry.doc) - len(rest)].count("\n")
 
-    def chunk(text: str, first: int, last: int) -> ChunkEntry:
+    def chunk(text: str, first: int, last: int) -> EntryChunk:
         # A docstring with escaped line ends has more lines than its literal.
-        lines = (min(entry.doc_line + line, entry.last_line) for line in (first, last))
-        from_, to = lines
-        return ChunkEntry(text=text, lines=Lines(from_=from_, to=to), name=entry.name or None, file=file)
+        first_line, last_line = (min(entry.doc_line + line, entry.last_line) for line in (first, last))
+        return EntryChunk(text, entry.name, first_line, last_line)
 
     pieces = split(rest, max_chars=max(CHUNK_CHARS - len(heading) - 2, BODY_CHARS), overlap=0)
     if not pieces:

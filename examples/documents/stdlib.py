@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from playground.docstrings import Entry, exported, read_docstrings
+from documents.docstrings import Entry, exported, read_docstrings
 
 _SKIPPED_FOLDERS = frozenset(
     "__pycache__ _bundled _pyrepl dist-packages distutils encodings idlelib lib-dynload lib2to3 pydoc_data"

@@ -1,0 +1,1 @@
+"""The playground: documents are added, searched, compared and asked; everything is live. `reflow demo` serves it."""
