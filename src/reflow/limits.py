@@ -224,6 +224,8 @@ class Limits:
     """Characters of a text that one row holds."""
     sources_read: int = 4
     """Sources of a corpus that are fetched and read at the same time."""
+    sources_per_call: int = 200
+    """Sources that one call of a function about many of them changes."""
     source_read_attempts: int = 5
     """Tries to fetch a source from an address that does not answer."""
     source_read_pause_seconds: float = 5.0
@@ -250,6 +252,44 @@ class Limits:
     """How often work that a budget holds up is looked at again."""
     jobs_listed: int = 100
     """Sources in work that one list shows."""
+
+    # Answers of a corpus
+    answer_passages: int = 20
+    """Passages that an answer is made of, at most."""
+    answer_passage_chars: int = 6000
+    """Characters of one passage that a prompt gets."""
+    answer_sentences: int = 64
+    """Sentences that are looked at for an answer without a chat model."""
+    answer_write_seconds: float = 0.08
+    """Pause between two writes of an answer that comes in; what comes meanwhile is written together."""
+    answer_pieces: int = 1000
+    """Pieces of an answer that are read ahead of what is written."""
+    answer_chars: int = 200_000
+    """Characters of an answer; a longer one is cut."""
+    answer_page_blocks: int = 32
+    """Blocks of an answer that a page has: a full page is not sent again."""
+    answer_look_seconds: float = 0.5
+    """Pause between two looks whether an answer was stopped, while nothing comes in."""
+    answer_interruptions: int = 2
+    """Crashes in the middle of an answer after which it is not begun again."""
+    answer_patience_seconds: float = 120.0
+    """How long an answer waits for providers that ask to come later."""
+    answer_pause_seconds: float = 2.0
+    """First pause before a provider that failed is asked again for an answer; it doubles."""
+    answers_per_sweep: int = 4
+    """Answers of a deleted thread that one transaction removes."""
+    thread_turns: int = 8
+    """Questions before one in a thread that it may refer to."""
+    thread_turn_chars: int = 2000
+    """Characters of a former answer that are kept for later questions of its thread."""
+    thread_title_length: int = 200
+    """Characters of a thread's title."""
+    templates: int = 100
+    """Templates of a corpus, or of an owner."""
+    template_length: int = 20_000
+    """Characters of a template."""
+    template_tokens: int = 100_000
+    """Largest token budget of a template."""
 
     # Remote vector stores
     remote_batch_records: int = 100

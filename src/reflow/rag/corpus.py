@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import Any
 
 import reflow as rf
 from reflow.errors import DefinitionError
 from reflow.limits import DEFAULT, Limits
 from reflow.rag.answers import Answers
 from reflow.rag.asking import SearchSettings
-from reflow.rag.chunking import CHUNK_CHARS, OVERLAP_CHARS, Splitter
+from reflow.rag.chunking import CHUNK_CHARS, OVERLAP_CHARS, Splitter, chunker_id
 from reflow.rag.embedders.base import Embedder
 from reflow.rag.evaluation import Evaluation
 from reflow.rag.jobs import Jobs, Pace
@@ -48,6 +49,7 @@ class Corpus:
     are internal, for the app's own functions to call.
 
     `keep_versions` replaced texts of each source are kept, so that citations of them still find their lines.
+    `allow_private` lets sources come from addresses inside your network, which any of its users could then read.
 
     `former` are embedders whose vectors may still be in use: another model takes the place of one of them with
     `corpus.jobs.reembed`, and searches go on with the former until that is done.
@@ -75,6 +77,7 @@ class Corpus:
         cache: bool = True,
         pace: Pace = _PACE,
         keep_versions: int = 3,
+        allow_private: bool = False,
         search: SearchSettings | None = None,
         spending: Spending | None = None,
         limits: Limits = DEFAULT,
@@ -93,6 +96,7 @@ class Corpus:
         self.cache = cache
         self.pace = pace
         self.keep_versions = keep_versions
+        self.allow_private = allow_private
         self.search = search or SearchSettings()
         self.spending = spending or Spending()
         self.limits = limits
@@ -127,16 +131,14 @@ class Corpus:
     @property
     def cutting(self) -> str:
         """What the places of cuts depend on beside the text: a text is cut anew where this has changed."""
-        if self.splitter is None:
-            return f"{self.chunk_chars}/{self.overlap}"
-        return getattr(self.splitter, "__qualname__", type(self.splitter).__qualname__)
+        return chunker_id(max_chars=self.chunk_chars, overlap=self.overlap, splitter=self.splitter)
 
     @property
     def model(self) -> rf.Model:
         """Whose vectors they are. May load the model."""
         return model_of(self.embedder)
 
-    def owned(self, row: rf.Table) -> dict[str, str]:
+    def owned(self, row: rf.Table) -> dict[str, Any]:
         """The owner of a row as a field for another one: background work names it, since it has no caller."""
         return {} if self.owner is None else {OWNER: getattr(row, OWNER)}
 

@@ -4,26 +4,20 @@ from __future__ import annotations
 
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import reflow as rf
 from reflow.errors import ApplicationError
-from reflow.rag import texts
-from reflow.rag.chunking import split
+from reflow.rag.attributes import About, describe
+from reflow.rag.contents import PieceInput, content_of, content_of_pieces, cut, kind_by_names, structured
+from reflow.rag.intake import AGAIN, Intake
 from reflow.rag.part import Part
-from reflow.rag.tables import FilterValue, Kind, Source, SourceState, Version
-from reflow.rag.versions import Cut, Versions, changes, pieces_of
-from reflow.rag.views import (
-    Added,
-    BlockView,
-    ChunkView,
-    SourceView,
-    Totals,
-    VersionView,
-    block_view,
-    chunk_view,
-    source_view,
-    version_view,
-)
+from reflow.rag.reading.kinds import suffix_of
+from reflow.rag.source_queries import SourceQueries
+from reflow.rag.states import HALTED, fail, retry, stop
+from reflow.rag.tables import FilterValue, Kind, Source, Version
+from reflow.rag.versions import Versions, pieces_of
+from reflow.rag.views import Added
 
 if TYPE_CHECKING:
     from reflow.rag.corpus import Corpus
@@ -41,20 +35,37 @@ class Sources(Part):
     def __init__(self, corpus: Corpus) -> None:
         super().__init__(corpus, "sources")
         self.versions_of = Versions(corpus)
+        self.intake = Intake(corpus)
         self.put = self.mutation("put", self._put)
+        self.put_pieces = self.mutation("put_pieces", self._put_pieces)
+        self.put_file = self.mutation("put_file", self._put_file)
+        self.put_url = self.mutation("put_url", self._put_url)
+        self.upload_url = self.mutation("upload_url", self._upload_url)
+        self.update = self.mutation("update", self._update)
         self.remove = self.mutation("remove", self._remove)
         self.remove_key = self.mutation("remove_key", self._remove_key)
-        self.list = self.query("list", self._list)
-        self.get = self.query("get", self._get)
-        self.by_key = self.query("by_key", self._by_key)
-        self.totals = self.query("totals", self._totals)
-        self.versions = self.query("versions", self._versions)
-        self.blocks = self.query("blocks", self._blocks)
-        self.chunks = self.query("chunks", self._chunks)
-        self.chunk = self.query("chunk", self._chunk)
-        self.neighbours = self.query("neighbours", self._neighbours)
+        self.retry = self.mutation("retry", self._retry)
+        self.retry_all = self.mutation("retry_all", self._retry_all)
+        self.stop = self.mutation("stop", self._stop)
+        queries = SourceQueries(corpus, self)
+        self.list = self.query("list", queries.page)
+        self.get = self.query("get", queries.get)
+        self.by_key = self.query("by_key", queries.by_key)
+        self.totals = self.query("totals", queries.totals)
+        self.versions = self.query("versions", queries.versions)
+        self.blocks = self.query("blocks", queries.blocks)
+        self.chunks = self.query("chunks", queries.chunks)
+        self.chunk = self.query("chunk", queries.chunk)
+        self.neighbours = self.query("neighbours", queries.neighbours)
+        self.errand = self.background_query("errand", self.intake.errand)
+        self.kept_text = self.background_query("kept_text", self.intake.kept)
+        self.taken = self.background_mutation("taken", self.intake.take)
+        self.read_next = self.background_mutation("read_next", self.intake.next)
+        self.read_failed = self.background_mutation("read_failed", self.intake.give_up)
+        self.read_again = self.background_mutation("read_again", self.intake.again)
+        self.read = self.background_action("read", self.intake.read, retry=AGAIN)
 
-    # Adding and removing
+    # Adding
 
     async def _put(
         self,
@@ -62,27 +73,153 @@ class Sources(Part):
         key: str,
         text: str,
         name: str | None = None,
-        kind: Kind = "text",
+        kind: Kind | None = None,
         category: str | None = None,
         importance: float | None = None,
         summary: str | None = None,
         fields: dict[str, FilterValue] | None = None,
         origin: str | None = None,
+        bulk: bool = False,
     ) -> Added:
         """Adds a text under a key, or puts it in the place of the one that is there.
 
         What is not given stays as it was. A text that the source has already changes nothing. The new one is searched
-        as soon as each of its parts has its vector; until then the former one is.
+        as soon as each of its parts has its vector; until then the former one is. `kind` is by default what `key` or
+        `name` say by their suffix. `bulk`: it comes with many others, and what a person adds goes first.
+
+        Raises ApplicationError for what can't be taken in.
         """
-        source = await self._named(ctx, key, name, kind)
-        source = await self._described(ctx, source, name, category, importance, summary, fields, origin)
-        digest = sha256(f"{self.corpus.cutting}\0{kind}\0{text}".encode()).hexdigest()
-        if source.content_hash == digest and source.state not in ("failed", "stopped"):
-            return _added(source, changed=False)
-        source, version = await self.versions_of.begin(ctx, source, kind, digest)
-        await self._keep(ctx, source, version, text)
-        await self.versions_of.stage(ctx, source, version, self._cuts(text))
+        about = About(name, category, importance, summary, fields, origin)
+        found = await self.of_key(ctx, key)
+        known = kind or kind_by_names(key, name or (found.name if found else ""))
+        if known in ("pdf", "docx"):
+            if kind is not None:
+                raise ApplicationError(f"a text can't be of kind {kind!r}: upload the file and call putFile")
+            known = "text"
+        digest = self._digest(known, text)
+        if found is not None and _is_there(found, digest):
+            return _added(await describe(ctx, self.corpus, found, about), changed=False)
+        later = known == "html" or len(text) > self.corpus.limits.source_inline_chars
+        read = None if later else structured(text, known, _named_so(key, name))
+        content = None if read is None else content_of(read, cut(self.corpus, read), name or key)
+        self.versions_of.check(key, text, None if content is None else content.cuts)
+        source = await self._described(ctx, found, key, known, about)
+        version = await self.versions_of.begin(ctx, source, known, digest, bulk=bulk)
+        if content is None:
+            await self.versions_of.keep(ctx, source, version, text)
+            await self._read_later(ctx, version)
+        else:
+            await self.versions_of.take(ctx, source.id, version, content)
         return _added(await self.row(ctx, source.id), changed=True)
+
+    async def _put_pieces(
+        self,
+        ctx: rf.MutationCtx,
+        key: str,
+        pieces: list[PieceInput],
+        text: str | None = None,
+        name: str | None = None,
+        kind: Kind | None = None,
+        category: str | None = None,
+        importance: float | None = None,
+        summary: str | None = None,
+        fields: dict[str, FilterValue] | None = None,
+        origin: str | None = None,
+        bulk: bool = False,
+    ) -> Added:
+        """Like `put`, for what is cut already, such as the docstrings of a module: each piece becomes a chunk.
+
+        `text` is what is shown as the source's text and what the pieces' lines count in; without it and without lines
+        the pieces are put one below the other.
+        """
+        about = About(name, category, importance, summary, fields, origin)
+        found = await self.of_key(ctx, key)
+        known = kind or kind_by_names(key, name or (found.name if found else ""))
+        content = content_of_pieces(pieces, text, known, name or key)
+        digest = self._digest(known, *(f"{piece.name}\0{piece.first_line}\0{piece.text}" for piece in pieces))
+        if found is not None and _is_there(found, digest):
+            return _added(await describe(ctx, self.corpus, found, about), changed=False)
+        self.versions_of.check(key, content.text, content.cuts)
+        source = await self._described(ctx, found, key, known, about)
+        version = await self.versions_of.begin(ctx, source, known, digest, bulk=bulk)
+        await self.versions_of.take(ctx, source.id, version, content)
+        return _added(await self.row(ctx, source.id), changed=True)
+
+    async def _put_file(
+        self,
+        ctx: rf.MutationCtx,
+        file: str,
+        key: str | None = None,
+        name: str | None = None,
+        category: str | None = None,
+        importance: float | None = None,
+        summary: str | None = None,
+        fields: dict[str, FilterValue] | None = None,
+        origin: str | None = None,
+        bulk: bool = False,
+    ) -> Added:
+        """Adds a file that was uploaded, under a key (default: its name), or replaces the source that is there.
+
+        From then on the file belongs to the source and goes with it; one whose content is there already goes at once.
+        """
+        about = About(name, category, importance, summary, fields, origin)
+        stored = await self.found(ctx, rf.File, file, "uploaded file")
+        key = key or name or stored.id
+        found = await self.of_key(ctx, key)
+        known = kind_by_names(name or key)
+        digest = self._digest("file", name or key, stored.sha256)
+        if found is not None and _is_there(found, digest):
+            version = await self.version_in_work(ctx, found)
+            if version is None or version.file != stored.id:
+                await ctx.storage.delete(stored.id)
+            return _added(await describe(ctx, self.corpus, found, about), changed=False)
+        source = await self._described(ctx, found, key, known, about)
+        version = await self.versions_of.begin(ctx, source, known, digest, file=stored.id, bulk=bulk)
+        await self._read_later(ctx, version)
+        return _added(await self.row(ctx, source.id), changed=True)
+
+    async def _put_url(
+        self,
+        ctx: rf.MutationCtx,
+        url: str,
+        key: str | None = None,
+        name: str | None = None,
+        category: str | None = None,
+        importance: float | None = None,
+        summary: str | None = None,
+        fields: dict[str, FilterValue] | None = None,
+        bulk: bool = False,
+    ) -> Added:
+        """Adds what is at an address, under a key (default: the address), or looks whether it has changed there."""
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ApplicationError(f"{url[:200]!r} is no address of a page or file: it begins with http:// or https://")
+        about = About(name, category, importance, summary, fields, url)
+        key = key or url
+        source = await self._described(ctx, await self.of_key(ctx, key), key, kind_by_names(url), about)
+        version = await self.versions_of.begin(ctx, source, kind_by_names(url), "", bulk=bulk)
+        await self._read_later(ctx, version)
+        return _added(await self.row(ctx, source.id), changed=True)
+
+    async def _upload_url(self, ctx: rf.MutationCtx) -> str:
+        """An address that takes one file by POST and answers with its id, for `put_file`."""
+        return await ctx.storage.upload_url()
+
+    # Changing and removing
+
+    async def _update(
+        self,
+        ctx: rf.MutationCtx,
+        source: str,
+        name: str | None = None,
+        category: str | None = None,
+        importance: float | None = None,
+        summary: str | None = None,
+        fields: dict[str, FilterValue] | None = None,
+    ) -> None:
+        """Changes what is said about a source, for its chunks too; "" takes a category away, or a summary of yours."""
+        about = About(name, category, importance, summary, fields)
+        await describe(ctx, self.corpus, await self.row(ctx, source), about)
 
     async def _remove(self, ctx: rf.MutationCtx, source: str) -> None:
         """Deletes a source with all that belongs to it, in one commit."""
@@ -90,16 +227,36 @@ class Sources(Part):
 
     async def _remove_key(self, ctx: rf.MutationCtx, key: str) -> bool:
         """Deletes the source under a key; false where there is none."""
-        source = await self._of_key(ctx, key)
+        source = await self.of_key(ctx, key)
         if source is not None:
             await self.versions_of.clear(ctx, source)
         return source is not None
 
-    # What jobs use
+    async def _retry(self, ctx: rf.MutationCtx, source: str) -> None:
+        """Takes up the work on a source that failed or was stopped; what is done is not done again."""
+        await retry(ctx, self.corpus, await self.row(ctx, source))
 
-    async def finish(self, ctx: rf.MutationCtx, source: rf.Id[Any]) -> bool:
-        """Ends the work on a source of which no chunk waits for its vector any more; see `Versions.finish`."""
-        return await self.versions_of.finish(ctx, source)
+    async def _retry_all(self, ctx: rf.MutationCtx) -> int:
+        """Takes up the work on sources that failed. Returns how many: call again while there are some."""
+        table = self.corpus.tables.Source
+        failed = ctx.db.query(table).using(table.by_state, state="failed")
+        rows = await failed.take(self.corpus.limits.sources_per_call)
+        return sum([await retry(ctx, self.corpus, row) for row in rows])
+
+    async def _stop(self, ctx: rf.MutationCtx, source: str) -> None:
+        """Halts the work on a source until `retry`; what is searched of it stays."""
+        await stop(ctx, self.corpus, await self.row(ctx, source))
+
+    # What other parts use
+
+    async def row(self, ctx: Reader, id: str) -> Source:
+        """The source of an id. Raises ApplicationError where there is none."""
+        return await self.found(ctx, self.corpus.tables.Source, id, "source")
+
+    async def of_key(self, ctx: Reader, key: str) -> Source | None:
+        """The source under a key."""
+        table = self.corpus.tables.Source
+        return await ctx.db.query(table).using(table.by_key, key=key).first()
 
     async def version_in_work(self, ctx: Reader, source: Source) -> Version | None:
         """The version in the making, else the one that is searched."""
@@ -109,153 +266,51 @@ class Sources(Part):
         """The table that holds what of a source is to be embedded: its chunks, or the drafts of a new version."""
         return pieces_of(self.corpus, source)
 
-    # What can be seen
+    async def finish(self, ctx: rf.MutationCtx, source: rf.Id[Any]) -> bool:
+        """Ends the work on a source of which no chunk waits for its vector any more; see `Versions.finish`."""
+        return await self.versions_of.finish(ctx, source)
 
-    async def row(self, ctx: Reader, id: str) -> Source:
-        """The source of an id. Raises ApplicationError where there is none."""
-        return await self.found(ctx, self.corpus.tables.Source, id, "source")
-
-    async def _list(
-        self, ctx: rf.QueryCtx, pagination_opts: rf.PaginationOptions, state: SourceState | None = None
-    ) -> rf.Page[SourceView]:
-        """The sources, those that changed last first."""
-        table = self.corpus.tables.Source
-        query = ctx.db.query(table)
-        query = query.using(table.by_update) if state is None else query.using(table.by_state, state=state)
-        page = await query.order("desc").paginate(pagination_opts)
-        return page.with_items([await self._view(ctx, source) for source in page.page])
-
-    async def _get(self, ctx: rf.QueryCtx, source: str) -> SourceView | None:
-        """A source, null once it is deleted."""
-        id = ctx.db.normalize_id(self.corpus.tables.Source, source)
-        found = None if id is None else await ctx.db.get(id)
-        return None if found is None else await self._view(ctx, found)
-
-    async def _by_key(self, ctx: rf.QueryCtx, key: str) -> SourceView | None:
-        """The source under a key."""
-        found = await self._of_key(ctx, key)
-        return None if found is None else await self._view(ctx, found)
-
-    async def _totals(self, ctx: rf.QueryCtx) -> Totals:
-        """The corpus in numbers."""
-        tables = self.corpus.tables
-        states = ctx.db.query(tables.Source)
-        waiting = [
-            await ctx.db.query(table).using(table.by_embedded, embedded=False).count()
-            for table in (tables.Chunk, tables.Draft)
-        ]
-        return Totals(
-            sources=await ctx.db.query(tables.Source).count(),
-            chunks=await ctx.db.query(tables.Chunk).count(),
-            waiting=sum(waiting),
-            reading=await states.using(tables.Source.by_state, state="reading").count(),
-            embedding=await states.using(tables.Source.by_state, state="embedding").count(),
-            ready=await states.using(tables.Source.by_state, state="ready").count(),
-            failed=await states.using(tables.Source.by_state, state="failed").count(),
-            stopped=await states.using(tables.Source.by_state, state="stopped").count(),
-        )
-
-    async def _versions(self, ctx: rf.QueryCtx, source: str) -> list[VersionView]:
-        """The versions of a source that are kept, newest first."""
-        found = await self.versions_of.all(ctx, await self.row(ctx, source))
-        return [version_view(one, None if one.file is None else await ctx.storage.url(one.file)) for one in found]
-
-    async def _blocks(
-        self, ctx: rf.QueryCtx, source: str, pagination_opts: rf.PaginationOptions, version: int | None = None
-    ) -> rf.Page[BlockView]:
-        """The text of a version, by default of the one whose chunks are there."""
-        row = await self.row(ctx, source)
-        page = await texts.blocks(ctx, self.corpus.tables, row.id, version or row.version or row.pending or 0).paginate(
-            pagination_opts
-        )
-        return page.with_items([block_view(block) for block in page.page])
-
-    async def _chunks(self, ctx: rf.QueryCtx, source: str, pagination_opts: rf.PaginationOptions) -> rf.Page[ChunkView]:
-        """The chunks of a source in order."""
-        page = await self.versions_of.chunks(ctx, await self.row(ctx, source)).paginate(pagination_opts)
-        return page.with_items([chunk_view(chunk, self.corpus.filters) for chunk in page.page])
-
-    async def _chunk(self, ctx: rf.QueryCtx, chunk: str) -> ChunkView | None:
-        """A chunk, null once it is gone."""
-        id = ctx.db.normalize_id(self.corpus.tables.Chunk, chunk)
-        found = None if id is None else await ctx.db.get(id)
-        return None if found is None else chunk_view(found, self.corpus.filters)
-
-    async def _neighbours(self, ctx: rf.QueryCtx, chunk: str, before: int = 1, after: int = 1) -> list[ChunkView]:
-        """A chunk with those around it, in order."""
-        row = await self.found(ctx, self.corpus.tables.Chunk, chunk, "chunk")
-        table = self.corpus.tables.Chunk
-        around = ctx.db.query(table).using(table.by_source, source=row.source)
-        found = await around.gte(row.number - before).lte(row.number + after).collect()
-        return [chunk_view(one, self.corpus.filters) for one in found]
-
-    async def _view(self, ctx: rf.QueryCtx, source: Source) -> SourceView:
-        if source.state == "ready":
-            return source_view(source, self.corpus.filters, None, 0)
-        waiting = await self.versions_of.without_vector(ctx, source).count()
-        return source_view(source, self.corpus.filters, await self.version_in_work(ctx, source), waiting)
+    async def fail(self, ctx: rf.MutationCtx, source: rf.Id[Any], reason: str) -> None:
+        """Ends the work on a source with a reason. Nothing happens where it is gone or at rest."""
+        row = await ctx.db.get(source)
+        if isinstance(row, Source):
+            await fail(ctx, self.corpus, row, reason)
 
     # Steps of adding
 
-    async def _of_key(self, ctx: Reader, key: str) -> Source | None:
-        table = self.corpus.tables.Source
-        return await ctx.db.query(table).using(table.by_key, key=key).first()
-
-    async def _named(self, ctx: rf.MutationCtx, key: str, name: str | None, kind: Kind) -> Source:
-        """The source under a key, a new one where there is none."""
+    async def _described(self, ctx: rf.MutationCtx, found: Source | None, key: str, kind: Kind, about: About) -> Source:
+        """The source under a key, a new one where there is none, as the caller describes it."""
         bound = self.corpus.limits.source_key_length
         if not key or len(key) > bound:
             raise ApplicationError(f"a source's key has 1 to limits.source_key_length = {bound} characters")
-        found = await self._of_key(ctx, key)
-        if found is not None:
-            return found
-        made = self.corpus.tables.Source(
-            key=key, name=name or key, kind=kind, state="reading", updated=ctx.now() * 1000
-        )
-        return await self.row(ctx, await ctx.db.insert(made))
-
-    async def _described(
-        self,
-        ctx: rf.MutationCtx,
-        source: Source,
-        name: str | None,
-        category: str | None,
-        importance: float | None,
-        summary: str | None,
-        fields: dict[str, FilterValue] | None,
-        origin: str | None,
-    ) -> Source:
-        unknown = (fields or {}).keys() - set(self.corpus.filters)
-        if unknown:
-            raise ApplicationError(
-                f"{sorted(unknown)} are no fields of {self.corpus.name!r}: its filters are {list(self.corpus.filters)}"
+        if found is None:
+            made = self.corpus.tables.Source(
+                key=key,
+                name=key[-self.corpus.limits.source_name_length :],
+                kind=kind,
+                state="reading",
+                updated=ctx.now() * 1000,
             )
-        given: dict[str, Any] = {"name": name, "importance": importance, "origin": origin, "category": category}
-        wanted = {field: value for field, value in given.items() if value is not None} | (fields or {})
-        if wanted.get("category") == "":
-            wanted["category"] = None
-        changed = changes(source, wanted)
-        if changed:
-            await ctx.db.patch(source.id, **changed)
-        return await self.row(ctx, source.id) if changed else source
+            found = await self.row(ctx, await ctx.db.insert(made))
+        return await describe(ctx, self.corpus, found, about)
 
-    async def _keep(self, ctx: rf.MutationCtx, source: Source, version: Version, text: str) -> None:
-        size, bound = len(text.encode()), self.corpus.limits.source_text_bytes
-        if size > bound:
-            raise ApplicationError(
-                f"{source.key!r} has {size} bytes of text: more than limits.source_text_bytes = {bound}. Split it up"
-            )
-        await ctx.db.patch(version.id, characters=len(text), size=size, lines=texts.lines_in(text))
-        owned = self.corpus.owned(source)
-        await texts.store(ctx, self.corpus.tables, version, text, self.corpus.limits.source_block_chars, owned)
+    async def _read_later(self, ctx: rf.MutationCtx, version: Version) -> None:
+        await ctx.db.patch(version.id, reading="waiting")
+        await self.intake.wake(ctx)
 
-    def _cuts(self, text: str) -> list[Cut]:
-        corpus = self.corpus
-        chunks = split(text, max_chars=corpus.chunk_chars, overlap=corpus.overlap, splitter=corpus.splitter)
-        return [
-            Cut(text=one.text, first_line=one.first_line, last_line=one.last_line, start=one.start, end=one.end)
-            for one in chunks
-        ]
+    def _digest(self, *parts: str) -> str:
+        """Names a content together with how it is cut: another way of cutting makes other chunks of it."""
+        return sha256("\0".join((self.corpus.cutting, *parts)).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _is_there(source: Source, digest: str) -> bool:
+    """Whether a source has a content already, or is about to."""
+    return source.content_hash == digest and source.state not in HALTED
+
+
+def _named_so(key: str, name: str | None) -> str:
+    """What tells the language of code: a name with a suffix, if there is one."""
+    return name if name is not None and suffix_of(name) else key
 
 
 def _added(source: Source, *, changed: bool) -> Added:

@@ -9,33 +9,24 @@ from __future__ import annotations
 
 from collections import defaultdict, deque
 from collections.abc import Sequence
-from hashlib import sha256
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
 import reflow as rf
 from reflow.errors import ApplicationError
 from reflow.rag import texts
+from reflow.rag.cache import text_hash
+from reflow.rag.contents import Content, Cut
+from reflow.rag.summaries import set_summary
 from reflow.rag.tables import Chunk, Draft, Kind, Piece, Source, Version
 
 if TYPE_CHECKING:
     from reflow.rag.corpus import Corpus
 
+T = TypeVar("T")
+
 Reader = rf.QueryCtx | rf.MutationCtx
-
-
-class Cut(rf.Object, rename="camel"):
-    """A part of a text that becomes a chunk; see `Piece` for its fields."""
-
-    text: str
-    first_line: int = 1
-    last_line: int = 1
-    start: int | None = rf.missing()
-    end: int | None = rf.missing()
-    page: int | None = rf.missing()
-    headings: list[str] = msgspec.field(default_factory=list[str])
-    name: str | None = rf.missing()
 
 
 class Versions:
@@ -76,14 +67,21 @@ class Versions:
     # A new version
 
     async def begin(
-        self, ctx: rf.MutationCtx, source: Source, kind: Kind, digest: str, file: rf.Id[rf.File] | None = None
-    ) -> tuple[Source, Version]:
-        """A new version of a source, which is read next; one that was in the making is given up. `digest` is of the
-        content. Returns the rows as they are then."""
-        if source.pending is not None:
-            await self._give_up(ctx, source)
-        newest = await self._newest(ctx, source)
-        number = 1 + max(source.pending or 0, 0 if newest is None else newest.number)
+        self,
+        ctx: rf.MutationCtx,
+        source: Source,
+        kind: Kind,
+        digest: str,
+        *,
+        file: rf.Id[rf.File] | None = None,
+        bulk: bool = False,
+    ) -> Version:
+        """A new version of a source, which is read next; one that was in the making is given up.
+
+        `digest` is of the content, `bulk` says whether it came with many others.
+        """
+        number = 1 + max(source.pending or 0, source.version)
+        await self._give_up(ctx, source)
         made = await ctx.db.insert(
             self._tables.Version(
                 source=source.id,
@@ -92,37 +90,83 @@ class Versions:
                 content_hash=digest,
                 kind=kind,
                 file=file,
-                **self._owned(source),
+                bulk=bulk,
+                **self._corpus.owned(source),
             )
         )
         await ctx.db.patch(
-            source.id,
-            pending=number,
-            content_hash=digest,
-            state="reading",
-            error=rf.UNSET,
-            updated=ctx.now() * 1000,
+            source.id, pending=number, content_hash=digest, state="reading", error=rf.UNSET, updated=ctx.now() * 1000
         )
-        return await self._again(ctx, source), await self._stored(ctx, made)
+        return there(await ctx.db.get(made))
 
-    async def stage(self, ctx: rf.MutationCtx, source: Source, version: Version, cuts: Sequence[Cut]) -> None:
-        """Takes in the parts of the version that `begin` gave. Where no vector is missing, it is searched at once.
+    async def unchanged(self, ctx: rf.MutationCtx, source: Source, version: Version, digest: str) -> bool:
+        """Whether a version turned out to be what is searched already. Then it is given up."""
+        served = await self.row(ctx, source, source.version)
+        if served is None or served.content_hash != digest:
+            return False
+        await self._give_up(ctx, source)
+        await ctx.db.patch(source.id, pending=rf.UNSET, content_hash=digest, state="embedding")
+        await self.finish(ctx, source.id)
+        return True
 
-        Raises ApplicationError for a text without any part, and for one with too many.
-        """
-        self._check(source, cuts)
-        former = await self.chunks(ctx, source).collect()
-        drafts = self._drafts(source, version, cuts, former)
+    def check(self, key: str, text: str, cuts: Sequence[Cut] | None) -> None:
+        """Raises ApplicationError for a text that can't be taken in; `cuts` None: it is not cut yet."""
+        try:
+            size = len(text.encode())
+        except UnicodeEncodeError as error:
+            raise ApplicationError(f"{key!r} is no valid text: its character {error.start} is half of one") from None
+        if (not text or text.isspace()) if cuts is None else not cuts:
+            raise ApplicationError(f"{key!r} holds no text: white space alone can't be searched")
+        for name, found, bound, what in (
+            ("source_text_bytes", size, self._limits.source_text_bytes, "bytes of text"),
+            ("source_chunks", len(cuts or ()), self._limits.source_chunks, "chunks"),
+        ):
+            if found > bound:
+                raise ApplicationError(
+                    f"{key!r} makes {found} {what}, more than limits.{name} = {bound}: split it into several sources"
+                )
+
+    async def keep(self, ctx: rf.MutationCtx, source: Source, version: Version, text: str) -> None:
+        """Keeps the text of a version."""
+        await ctx.db.patch(version.id, characters=len(text), size=len(text.encode()), lines=texts.lines_in(text))
+        owned = self._corpus.owned(source)
+        await texts.store(ctx, self._tables, version, text, self._limits.source_block_chars, owned)
+
+    async def take(self, ctx: rf.MutationCtx, id: rf.Id[Source], version: Version, content: Content) -> None:
+        """Takes in the content of the version that `begin` gave, which `check` has found to be good."""
+        source = there(await ctx.db.get(id))
+        if not content.kept:
+            await texts.forget(ctx, self._tables, id, version.number)
+            await self.keep(ctx, source, version, content.text)
+        digest = content.digest or version.content_hash
+        await ctx.db.patch(
+            version.id,
+            content_hash=digest,
+            kind=content.kind,
+            pages=list(content.pages) or rf.UNSET,
+            summary=content.summary or rf.UNSET,
+        )
+        name = content.title if content.title and source.name == source.key else source.name
+        await ctx.db.patch(id, content_hash=digest, name=name[: self._limits.source_name_length])
+        await self._stage(ctx, id, version.id, content.cuts)
+
+    async def _stage(
+        self, ctx: rf.MutationCtx, source: rf.Id[Source], version: rf.Id[Version], cuts: Sequence[Cut]
+    ) -> None:
+        """Makes the parts chunks or drafts. Where no vector is missing, they are searched at once."""
+        row, made = there(await ctx.db.get(source)), there(await ctx.db.get(version))
+        former = await self.chunks(ctx, row).collect()
+        drafts = self._drafts(row, made, cuts, former)
         reused = sum(draft.chunk is not None for draft in drafts)
-        await ctx.db.patch(version.id, state="embedding", chunk_count=len(drafts), reused=reused)
-        await ctx.db.patch(source.id, state="embedding", updated=ctx.now() * 1000)
-        if not source.version or all(draft.embedded for draft in drafts):
+        await ctx.db.patch(version, state="embedding", chunk_count=len(drafts), reused=reused)
+        await ctx.db.patch(source, state="embedding", updated=ctx.now() * 1000)
+        if not row.version or all(draft.embedded for draft in drafts):
             await self._place(ctx, former, drafts)
         else:
             await ctx.db.insert_many(drafts)
-        if not source.version:
-            await ctx.db.patch(source.id, chunk_count=len(drafts), kind=version.kind)
-        if not await self.finish(ctx, source.id):
+        if not row.version:
+            await ctx.db.patch(source, chunk_count=len(drafts), kind=made.kind)
+        if not await self.finish(ctx, source):
             await self._corpus.jobs.wake(ctx)
 
     async def finish(self, ctx: rf.MutationCtx, id: rf.Id[Any]) -> bool:
@@ -134,17 +178,20 @@ class Versions:
         source = await ctx.db.get(id)
         if not isinstance(source, Source) or source.state != "embedding":
             return False
-        if await self.without_vector(ctx, source).filter(_waits).first() is not None:
+        lacking = self.without_vector(ctx, source)
+        if await lacking.filter(_waits).first() is not None:
             return False
+        refused = await lacking.first()
+        error = rf.UNSET if refused is None else f"chunk {refused.number + 1}: {refused.error}"
         if source.pending is not None:
             await self._flip(ctx, source, source.pending)
-        refused = await self.without_vector(ctx, await self._again(ctx, source)).first()
-        error = None if refused is None else f"chunk {refused.number + 1}: {refused.error}"
+        version = await self.row(ctx, source, source.version if source.pending is None else source.pending)
+        if version is not None:
+            await ctx.db.patch(
+                version.id, state="ready", error=error, next_try=rf.UNSET, failing_since=rf.UNSET, attempts=0
+            )
         await ctx.db.patch(
-            source.id,
-            state="ready" if error is None else "failed",
-            error=error or rf.UNSET,
-            updated=ctx.now() * 1000,
+            source.id, state="ready" if refused is None else "failed", error=error, updated=ctx.now() * 1000
         )
         return True
 
@@ -153,15 +200,14 @@ class Versions:
         if drafts:
             await self._place(ctx, await self.chunks(ctx, source).collect(), drafts)
             await ctx.db.delete_many(draft.id for draft in drafts)
-        served, version = await self.row(ctx, source, source.version), await self.row(ctx, source, number)
-        if version is None:
-            raise ApplicationError(f"version {number} of {source.key!r} is not there: add the source again")
+        served, version = await self.row(ctx, source, source.version), there(await self.row(ctx, source, number))
         if served is not None:
             await ctx.db.patch(served.id, state="replaced")
-        await ctx.db.patch(version.id, state="ready", error=rf.UNSET, next_try=rf.UNSET, attempts=0)
         await ctx.db.patch(
             source.id, version=number, pending=rf.UNSET, chunk_count=version.chunk_count, kind=version.kind
         )
+        if not source.own_summary:
+            await set_summary(ctx, self._corpus, source, version.summary, own=False)
         await self.prune(ctx, source)
 
     def _drafts(self, source: Source, version: Version, cuts: Sequence[Cut], former: Sequence[Chunk]) -> list[Draft]:
@@ -175,11 +221,11 @@ class Versions:
             "version": version.number,
             "kind": version.kind,
             **self.repeated(source),
-            **self._owned(source),
+            **self._corpus.owned(source),
         }
         drafts: list[Draft] = []
         for number, cut in enumerate(cuts):
-            digest = sha256(cut.text.encode()).hexdigest()
+            digest = text_hash(cut.text)
             same = known[digest].popleft() if known.get(digest) else None
             drafts.append(
                 self._tables.Draft(
@@ -239,17 +285,20 @@ class Versions:
         await ctx.db.delete(source.id)
 
     async def _give_up(self, ctx: rf.MutationCtx, source: Source) -> None:
-        """The pending version is not made any more."""
-        version = await self.row(ctx, source, source.pending)
+        """The work on a source ends where it is, for another one."""
         drafts = await self.drafts(ctx, source).collect()
         await ctx.db.delete_many(draft.id for draft in drafts)
-        if version is None:
+        served = await self.row(ctx, source, source.version)
+        if served is not None and served.state != "ready":
+            await ctx.db.patch(served.id, state="ready", next_try=rf.UNSET, failing_since=rf.UNSET)
+        pending = None if source.pending is None else await self.row(ctx, source, source.pending)
+        if pending is None:
             return
-        if source.version or not version.chunk_count:
-            await self.drop(ctx, version)
+        if source.version or not pending.chunk_count:
+            await self.drop(ctx, pending)
         else:
             # Its chunks were found by words already, so it can have been cited.
-            await ctx.db.patch(version.id, state="replaced")
+            await ctx.db.patch(pending.id, state="replaced", reading=rf.UNSET)
             await self.prune(ctx, source)
 
     # Small things
@@ -257,29 +306,6 @@ class Versions:
     def repeated(self, source: Source) -> dict[str, Any]:
         """What a source's chunks repeat, for searches with conditions."""
         return {name: getattr(source, name) for name in ("category", "importance", *self._corpus.filters)}
-
-    def _check(self, source: Source, cuts: Sequence[Cut]) -> None:
-        if not cuts:
-            raise ApplicationError(f"{source.key!r} holds no text: white space alone can't be searched")
-        bound = self._limits.source_chunks
-        if len(cuts) > bound:
-            raise ApplicationError(
-                f"{source.key!r} makes {len(cuts)} chunks, and a source has at most limits.source_chunks = {bound}: "
-                "split it into several sources"
-            )
-
-    def _owned(self, source: Source) -> dict[str, Any]:
-        return {**self._corpus.owned(source)}
-
-    async def _newest(self, ctx: Reader, source: Source) -> Version | None:
-        query = ctx.db.query(self._tables.Version).using(self._tables.Version.by_source, source=source.id)
-        return await query.order("desc").first()
-
-    async def _again(self, ctx: Reader, source: Source) -> Source:
-        return _there(await ctx.db.get(source.id))
-
-    async def _stored(self, ctx: Reader, id: rf.Id[Version]) -> Version:
-        return _there(await ctx.db.get(id))
 
 
 def pieces_of(corpus: Corpus, source: Source) -> type[Chunk] | type[Draft]:
@@ -296,7 +322,8 @@ def _waits(piece: Piece) -> bool:
     return piece.error is None
 
 
-def _there(row: Any) -> Any:
+def there(row: T | None) -> T:
+    """A row that was just read or written. Raises ApplicationError where it is gone."""
     if row is None:
-        raise ApplicationError("the source was deleted meanwhile")
+        raise ApplicationError("the source was deleted meanwhile: add it again")
     return row

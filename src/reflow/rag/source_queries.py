@@ -1,0 +1,112 @@
+"""What can be seen of a corpus's sources: lists, texts, chunks. Everything here is live in a query."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import reflow as rf
+from reflow.rag import texts
+from reflow.rag.tables import Source, SourceState
+from reflow.rag.views import (
+    BlockView,
+    ChunkView,
+    SourceView,
+    Totals,
+    VersionView,
+    block_view,
+    chunk_view,
+    source_view,
+    version_view,
+)
+
+if TYPE_CHECKING:
+    from reflow.rag.corpus import Corpus
+    from reflow.rag.sources import Sources
+
+
+class SourceQueries:
+    """The handlers of the queries that `Sources` registers."""
+
+    def __init__(self, corpus: Corpus, sources: Sources) -> None:
+        self._corpus = corpus
+        self._sources = sources
+
+    async def page(
+        self, ctx: rf.QueryCtx, pagination_opts: rf.PaginationOptions, state: SourceState | None = None
+    ) -> rf.Page[SourceView]:
+        """The sources, those that changed last first."""
+        table = self._corpus.tables.Source
+        query = ctx.db.query(table)
+        query = query.using(table.by_update) if state is None else query.using(table.by_state, state=state)
+        page = await query.order("desc").paginate(pagination_opts)
+        return page.with_items([await self._view(ctx, source) for source in page.page])
+
+    async def get(self, ctx: rf.QueryCtx, source: str) -> SourceView | None:
+        """A source, null once it is deleted."""
+        id = ctx.db.normalize_id(self._corpus.tables.Source, source)
+        found = None if id is None else await ctx.db.get(id)
+        return None if found is None else await self._view(ctx, found)
+
+    async def by_key(self, ctx: rf.QueryCtx, key: str) -> SourceView | None:
+        """The source under a key."""
+        found = await self._sources.of_key(ctx, key)
+        return None if found is None else await self._view(ctx, found)
+
+    async def totals(self, ctx: rf.QueryCtx) -> Totals:
+        """The corpus in numbers."""
+        tables = self._corpus.tables
+        states = ctx.db.query(tables.Source)
+        waiting = [
+            await ctx.db.query(table).using(table.by_embedded, embedded=False).count()
+            for table in (tables.Chunk, tables.Draft)
+        ]
+        return Totals(
+            sources=await ctx.db.query(tables.Source).count(),
+            chunks=await ctx.db.query(tables.Chunk).count(),
+            waiting=sum(waiting),
+            reading=await states.using(tables.Source.by_state, state="reading").count(),
+            embedding=await states.using(tables.Source.by_state, state="embedding").count(),
+            ready=await states.using(tables.Source.by_state, state="ready").count(),
+            failed=await states.using(tables.Source.by_state, state="failed").count(),
+            stopped=await states.using(tables.Source.by_state, state="stopped").count(),
+        )
+
+    async def versions(self, ctx: rf.QueryCtx, source: str) -> list[VersionView]:
+        """The versions of a source that are kept, newest first."""
+        found = await self._sources.versions_of.all(ctx, await self._sources.row(ctx, source))
+        return [version_view(one, None if one.file is None else await ctx.storage.url(one.file)) for one in found]
+
+    async def blocks(
+        self, ctx: rf.QueryCtx, source: str, pagination_opts: rf.PaginationOptions, version: int | None = None
+    ) -> rf.Page[BlockView]:
+        """The text of a version, by default of the one whose chunks are there."""
+        row = await self._sources.row(ctx, source)
+        number = version or row.version or row.pending or 0
+        page = await texts.blocks(ctx, self._corpus.tables, row.id, number).paginate(pagination_opts)
+        return page.with_items([block_view(block) for block in page.page])
+
+    async def chunks(self, ctx: rf.QueryCtx, source: str, pagination_opts: rf.PaginationOptions) -> rf.Page[ChunkView]:
+        """The chunks of a source in order."""
+        row = await self._sources.row(ctx, source)
+        page = await self._sources.versions_of.chunks(ctx, row).paginate(pagination_opts)
+        return page.with_items([chunk_view(chunk, self._corpus.filters) for chunk in page.page])
+
+    async def chunk(self, ctx: rf.QueryCtx, chunk: str) -> ChunkView | None:
+        """A chunk, null once it is gone."""
+        id = ctx.db.normalize_id(self._corpus.tables.Chunk, chunk)
+        found = None if id is None else await ctx.db.get(id)
+        return None if found is None else chunk_view(found, self._corpus.filters)
+
+    async def neighbours(self, ctx: rf.QueryCtx, chunk: str, before: int = 1, after: int = 1) -> list[ChunkView]:
+        """A chunk with those around it, in order."""
+        row = await self._sources.found(ctx, self._corpus.tables.Chunk, chunk, "chunk")
+        table = self._corpus.tables.Chunk
+        around = ctx.db.query(table).using(table.by_source, source=row.source)
+        found = await around.gte(row.number - before).lte(row.number + after).collect()
+        return [chunk_view(one, self._corpus.filters) for one in found]
+
+    async def _view(self, ctx: rf.QueryCtx, source: Source) -> SourceView:
+        if source.state == "ready":
+            return source_view(source, self._corpus.filters, None, 0)
+        waiting = await self._sources.versions_of.without_vector(ctx, source).count()
+        return source_view(source, self._corpus.filters, await self._sources.version_in_work(ctx, source), waiting)
