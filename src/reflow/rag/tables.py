@@ -14,8 +14,12 @@ import msgspec
 
 import reflow as rf
 from reflow.errors import DefinitionError
+from reflow.rag.chat import Message
+from reflow.rag.citations import Span
+from reflow.rag.prompts import Passage
 from reflow.rag.queries import Options, Question
 from reflow.rag.spending import Per, Work
+from reflow.rag.templates import Template
 
 T = TypeVar("T", bound=rf.Table)
 
@@ -33,6 +37,12 @@ VersionState = Literal["reading", "embedding", "ready", "replaced", "failed", "s
 
 SearchState = Literal["pending", "ready", "failed"]
 """A search that has failed still shows what its words find, unless it is by meaning alone."""
+
+AnswerState = Literal["waiting", "searching", "writing", "done", "stopped", "failed"]
+"""Where an answer is. A stopped one keeps what it said, and so does one that failed midway."""
+
+AnswerKind = Literal["chat", "extractive", "nothing"]
+"""Worded by a chat model, sentences of the sources, or none: nothing was found."""
 
 FilterValue = str | float | bool | list[str] | None
 
@@ -75,6 +85,7 @@ class Source(rf.Table, rename="camel"):
     by_update: ClassVar[rf.Index]
     by_summary: ClassVar[rf.Index]
     by_importance: ClassVar[rf.Index]
+    by_category: ClassVar[rf.Index]
     meaning: ClassVar[rf.VectorIndex]
 
 
@@ -246,6 +257,8 @@ class Search(rf.Table, rename="camel"):
     """The run that it is of."""
     asked: str | None = rf.missing()
     """What was embedded in place of the input."""
+    asked_as: Literal["query", "document"] = "query"
+    """How it was embedded."""
     reranked: list[Reranked] | None = rf.missing()
     error: str | None = rf.missing()
     """Why the last try of this run failed, also while there will be another."""
@@ -258,6 +271,8 @@ class Search(rf.Table, rename="camel"):
     tokens: int | None = rf.missing()
     embedding_ms: float | None = rf.missing()
     transform_ms: float | None = rf.missing()
+    search_ms: float | None = rf.missing()
+    """Time to find what the first run showed."""
     rerank_ms: float | None = rf.missing()
 
     by_digest: ClassVar[rf.Index]
@@ -266,6 +281,109 @@ class Search(rf.Table, rename="camel"):
     by_pin: ClassVar[rf.Index]
     words: ClassVar[rf.TextIndex]
     meaning: ClassVar[rf.VectorIndex]
+
+
+class Thread(rf.Table, rename="camel"):
+    """Questions that follow one another. `updated` is in milliseconds since 1970."""
+
+    title: str
+    answers: int = 0
+    """How many there have been: the number of the last one."""
+    updated: float
+
+    by_update: ClassVar[rf.Index]
+
+
+class StoredTemplate(rf.Table, rename="camel"):
+    """A template in its users' words. See `templates.Template`."""
+
+    name: str
+    instructions: str
+    prompt: str
+    token_budget: int
+
+    by_name: ClassVar[rf.Index]
+
+
+class Answer(rf.Table, rename="camel"):
+    """A question and how far its answer is. Its text is in blocks, so that this row changes a few times only.
+
+    Times are milliseconds, `asked` and `next_try` since 1970.
+    """
+
+    question: str
+    options: Options
+    """How is searched for what it is made of."""
+    wanted: Literal["chat", "extractive"] | None = rf.missing()
+    template: str
+    thread: rf.Id[Any] | None = rf.missing()
+    number: int = 1
+    """Its place in the thread."""
+    state: AnswerState = "waiting"
+    turn: int = 1
+    """Which of its scheduled runs counts: an earlier one that comes late does nothing."""
+    run: int = 0
+    """Which run writes: what another one brings is dropped."""
+    interruptions: int = 0
+    """Runs that a crash has ended."""
+    retries: int = 0
+    """Times that a provider had to be asked again later."""
+    asked: float
+    """When it was asked for, or to be written anew."""
+    next_try: float | None = rf.missing()
+    error: str | None = rf.missing()
+    """Why it failed; while it waits, why it has to."""
+    note: str | None = rf.missing()
+    """What a reader should know, such as that the text was cut."""
+    searched: str | None = rf.missing()
+    """The question as it was searched for, where that is another one."""
+    kind: AnswerKind | None = rf.missing()
+    model: str | None = rf.missing()
+    passages: list[Passage] = msgspec.field(default_factory=list[Passage])
+    """What it is made of, without the texts."""
+    used: int = 0
+    """How many of the passages the prompt has."""
+    cited: list[int] = msgspec.field(default_factory=list[int])
+    characters: int = 0
+    tokens_in: int = 0
+    tokens_out: int = 0
+    cost: float | None = rf.missing()
+    """In the currency of the `Spending`; absent where the model has no price."""
+    condense_ms: float | None = rf.missing()
+    search_ms: float | None = rf.missing()
+    first_token_ms: float | None = rf.missing()
+    total_ms: float | None = rf.missing()
+
+    by_asked: ClassVar[rf.Index]
+    by_thread: ClassVar[rf.Index]
+
+
+class AnswerBlock(rf.Table, rename="camel"):
+    """A piece of an answer's text. Blocks are added and never changed."""
+
+    answer: rf.Id[Any]
+    number: int
+    """From 0."""
+    spans: list[Span]
+
+    by_answer: ClassVar[rf.Index]
+
+
+class AnswerRecord(rf.Table, rename="camel"):
+    """What an answer was made with: the templates as they were, what was found, and what was sent."""
+
+    answer: rf.Id[Any]
+    template: Template
+    condense: Template | None = rf.missing()
+    """In a thread."""
+    messages: list[Message] = msgspec.field(default_factory=list[Message])
+    passages: list[Passage] = msgspec.field(default_factory=list[Passage])
+    tokens: int = 0
+    """Of the messages, estimated."""
+    said: str = ""
+    """How the answer begins: what later questions of its thread refer to."""
+
+    by_answer: ClassVar[rf.Index]
 
 
 class LedgerEntry(rf.Table, rename="camel"):
@@ -351,6 +469,7 @@ class Tables:
             by_update=rf.Index("updated"),
             by_summary=rf.Index("summary_embedded", "summary_due"),
             by_importance=self._of_owner("importance"),
+            by_category=self._of_owner("category"),
             meaning=rf.VectorIndex(dims=dims, filters=("category", "kind", *filters)),
         )
         self.Version = self.table(
@@ -390,6 +509,13 @@ class Tables:
             words=rf.TextIndex("input"),
             meaning=rf.VectorIndex(dims=dims),
         )
+        self.Thread = self.table(Thread, "threads", by_update=self._of_owner("updated"))
+        self.Template = self.table(StoredTemplate, "templates", by_name=self._of_owner("name"))
+        self.Answer = self.table(
+            Answer, "answers", by_asked=self._of_owner("asked"), by_thread=rf.Index("thread", "number")
+        )
+        self.AnswerBlock = self.table(AnswerBlock, "answer_blocks", by_answer=rf.Index("answer", "number"))
+        self.AnswerRecord = self.table(AnswerRecord, "answer_records", by_answer=rf.Index("answer"))
         self.LedgerEntry = self.table(
             LedgerEntry,
             "ledger",
