@@ -83,6 +83,8 @@ class Endpoint:
         self._rng = rng or Random()
         self._key = _sendable(key, provider)
         self._limiter: Limiter | None = None
+        self._latest: Endpoint | None = None
+        """What `configured` made last."""
 
     def __repr__(self) -> str:
         return f"Endpoint({self.url!r})"
@@ -93,15 +95,23 @@ class Endpoint:
         return () if self._key is not None or self.variable is None else (self.variable,)
 
     def configured(self, variables: Mapping[str, str]) -> Endpoint:
-        """This endpoint with the key from variables, such as `ctx.env`; itself where it needs none of them."""
-        found = [text for name in self.needs if (text := variables.get(name))]
-        return self.with_key(found[0]) if found else self
+        """This endpoint with the key from variables, such as `ctx.env`; itself where it needs none of them.
+
+        As long as the key is the same, so is what this returns: turns and pauses go on from one call to the next.
+        """
+        for name in self.needs:
+            key = _sendable(variables.get(name), self.provider)
+            if key is not None:
+                if self._latest is None or self._latest._key != key:
+                    self._latest = self.with_key(key)
+                return self._latest
+        return self
 
     def with_key(self, key: Secret | str) -> Endpoint:
         """This endpoint with another key."""
         other = copy(self)
         other._key = _sendable(key, self.provider)
-        other._limiter = None
+        other._limiter = other._latest = None
         return other
 
     @property
@@ -298,12 +308,14 @@ def _checked(url: str) -> str:
 
 
 def _sendable(key: Secret | str | None, provider: str) -> Secret | None:
-    """A key that fits into a header."""
-    if key is None:
+    """A key that fits into a header; None for an empty one."""
+    secret = key if isinstance(key, Secret) else Secret(key or "")
+    if not secret.reveal().strip():
         return None
-    text = (key.reveal() if isinstance(key, Secret) else key).strip()
-    if not text:
-        return None
-    if not text.isascii() or not text.isprintable() or " " in text:
+    if not _fits(secret.reveal().strip()):
         raise ProviderError(f"the key for {provider} holds characters that no key has: copy it again", "key")
-    return Secret(text)
+    return Secret(secret.reveal().strip())
+
+
+def _fits(text: str) -> bool:
+    return text.isascii() and text.isprintable() and " " not in text
