@@ -1,0 +1,3 @@
+export function StatusScreen() {
+  return null;
+}
