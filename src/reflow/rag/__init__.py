@@ -1,1 +1,98 @@
-"""From texts to answers: splitting and embedding. Built on the public API only, like any user's code."""
+"""From texts to answers: sources, chunks, vectors, searches and answers, as a component of any application.
+
+    from reflow import rag
+
+    corpus = rag.Corpus("docs", embedder=rag.LocalEmbedder())
+    app = rf.App(modules=[...], components=[corpus])
+
+Built on the public API only, like any user's code. See docs/rag.md.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from reflow.rag.asking import SearchSettings
+    from reflow.rag.chat import Chat, FunctionChat, Message
+    from reflow.rag.configured import configured_embedder
+    from reflow.rag.corpus import Corpus
+    from reflow.rag.embedders.base import Embedder
+    from reflow.rag.embedders.cohere import Cohere
+    from reflow.rag.embedders.function import FunctionEmbedder
+    from reflow.rag.embedders.local import LocalEmbedder
+    from reflow.rag.embedders.ollama import Ollama
+    from reflow.rag.embedders.openai import OpenAICompatible
+    from reflow.rag.embedders.voyage import Voyage
+    from reflow.rag.jobs import Pace
+    from reflow.rag.openai_chat import OpenAIChat, configured_chat
+    from reflow.rag.queries import Options, Question
+    from reflow.rag.rerank import FunctionReranker, Reranker
+    from reflow.rag.spending import Budget, Price, Spending
+    from reflow.rag.transform import Transformed, hypothetical, rewrite
+
+_HOMES = {
+    "Budget": "spending",
+    "Chat": "chat",
+    "Cohere": "embedders.cohere",
+    "Corpus": "corpus",
+    "Embedder": "embedders.base",
+    "FunctionChat": "chat",
+    "FunctionEmbedder": "embedders.function",
+    "FunctionReranker": "rerank",
+    "LocalEmbedder": "embedders.local",
+    "Message": "chat",
+    "Ollama": "embedders.ollama",
+    "OpenAIChat": "openai_chat",
+    "OpenAICompatible": "embedders.openai",
+    "Options": "queries",
+    "Pace": "jobs",
+    "Price": "spending",
+    "Question": "queries",
+    "Reranker": "rerank",
+    "SearchSettings": "asking",
+    "Spending": "spending",
+    "Transformed": "transform",
+    "Voyage": "embedders.voyage",
+    "configured_chat": "openai_chat",
+    "configured_embedder": "configured",
+    "hypothetical": "transform",
+    "rewrite": "transform",
+}
+
+__all__ = [
+    "Budget",
+    "Chat",
+    "Cohere",
+    "Corpus",
+    "Embedder",
+    "FunctionChat",
+    "FunctionEmbedder",
+    "FunctionReranker",
+    "LocalEmbedder",
+    "Message",
+    "Ollama",
+    "OpenAIChat",
+    "OpenAICompatible",
+    "Options",
+    "Pace",
+    "Price",
+    "Question",
+    "Reranker",
+    "SearchSettings",
+    "Spending",
+    "Transformed",
+    "Voyage",
+    "configured_chat",
+    "configured_embedder",
+    "hypothetical",
+    "rewrite",
+]
+
+
+def __getattr__(name: str) -> object:
+    """Imports a name when it is asked for: an application that only splits texts loads no more than that."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
