@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 import reflow as rf
 from reflow.errors import ApplicationError
+from reflow.rag.tables import OWNER
 
 if TYPE_CHECKING:
     from reflow.rag.corpus import Corpus
@@ -26,6 +27,11 @@ class Part:
     def __init__(self, corpus: Corpus, name: str) -> None:
         self.corpus = corpus
         self.module = rf.Module(f"{corpus.name}/{name}", rename="camel")
+
+    def own(self, ctx: rf.QueryCtx | rf.MutationCtx | rf.ActionCtx) -> dict[str, Any]:
+        """The caller as the first field of an index, in a corpus with an owner: their rows only. Nobody has any."""
+        owner = self.corpus.owner
+        return {} if owner is None else {OWNER: owner.of(ctx.auth.identity()) or ""}
 
     async def found(self, ctx: rf.QueryCtx | rf.MutationCtx, table: type[T], id: str, what: str) -> T:
         """The row of a table that a caller names. Raises ApplicationError where there is none for them."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import reflow as rf
 from reflow.rag import texts
@@ -35,9 +35,11 @@ class SourceQueries:
         self, ctx: rf.QueryCtx, pagination_opts: rf.PaginationOptions, state: SourceState | None = None
     ) -> rf.Page[SourceView]:
         """The sources, those that changed last first."""
-        table = self._corpus.tables.Source
+        table, own = self._corpus.tables.Source, self._sources.own(ctx)
         query = ctx.db.query(table)
-        query = query.using(table.by_update) if state is None else query.using(table.by_state, state=state)
+        query = (
+            query.using(table.by_update, **own) if state is None else query.using(table.by_state, **own, state=state)
+        )
         page = await query.order("desc").paginate(pagination_opts)
         return page.with_items([await self._view(ctx, source) for source in page.page])
 
@@ -54,21 +56,18 @@ class SourceQueries:
 
     async def totals(self, ctx: rf.QueryCtx) -> Totals:
         """The corpus in numbers."""
-        tables = self._corpus.tables
-        states = ctx.db.query(tables.Source)
+        tables, own = self._corpus.tables, self._sources.own(ctx)
+        sources, states = ctx.db.query(tables.Source), tables.Source.by_state
+        counts = {state: await sources.using(states, **own, state=state).count() for state in get_args(SourceState)}
         waiting = [
             await ctx.db.query(table).using(table.by_embedded, embedded=False).count()
             for table in (tables.Chunk, tables.Draft)
         ]
         return Totals(
-            sources=await ctx.db.query(tables.Source).count(),
+            sources=sum(counts.values()),
             chunks=await ctx.db.query(tables.Chunk).count(),
             waiting=sum(waiting),
-            reading=await states.using(tables.Source.by_state, state="reading").count(),
-            embedding=await states.using(tables.Source.by_state, state="embedding").count(),
-            ready=await states.using(tables.Source.by_state, state="ready").count(),
-            failed=await states.using(tables.Source.by_state, state="failed").count(),
-            stopped=await states.using(tables.Source.by_state, state="stopped").count(),
+            **counts,
         )
 
     async def versions(self, ctx: rf.QueryCtx, source: str) -> list[VersionView]:

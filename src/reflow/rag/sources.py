@@ -239,7 +239,7 @@ class Sources(Part):
     async def _retry_all(self, ctx: rf.MutationCtx) -> int:
         """Takes up the work on sources that failed. Returns how many: call again while there are some."""
         table = self.corpus.tables.Source
-        failed = ctx.db.query(table).using(table.by_state, state="failed")
+        failed = ctx.db.query(table).using(table.by_state, **self.own(ctx), state="failed")
         rows = await failed.take(self.corpus.limits.sources_per_call)
         return sum([await retry(ctx, self.corpus, row) for row in rows])
 
@@ -256,7 +256,7 @@ class Sources(Part):
     async def of_key(self, ctx: Reader, key: str) -> Source | None:
         """The source under a key."""
         table = self.corpus.tables.Source
-        return await ctx.db.query(table).using(table.by_key, key=key).first()
+        return await ctx.db.query(table).using(table.by_key, **self.own(ctx), key=key).first()
 
     async def version_in_work(self, ctx: Reader, source: Source) -> Version | None:
         """The version in the making, else the one that is searched."""
