@@ -1,20 +1,25 @@
 """Splitting a text into chunks that know where they came from.
 
-The default splitter is semantic-text-splitter: it cuts at the largest boundary that fits (blank lines, lines,
-sentences, words, characters). Any other splitter will do, as long as its pieces are substrings of the text.
+`chunk` follows the structure of a text, and an edit of the text changes no chunk but those next to it, so that what has
+been embedded stays so. `split` cuts plain text with semantic-text-splitter at the largest boundary that fits (blank
+lines, lines, sentences, words, characters). Both take any other splitter, as long as its pieces are substrings of the
+text.
 """
 
 from __future__ import annotations
 
 import re
 from bisect import bisect_right
+from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, Protocol, cast, runtime_checkable
 
 from reflow.errors import InvalidValue, MissingExtra
 from reflow.limits import DEFAULT
+from reflow.rag.cuts import LOWEST_HEADING, cuts, overlap_start
+from reflow.rag.reading.text import Heading, Text
 
 CHUNK_CHARS = 800
 """English prose has about 4 characters per word piece, so this stays under the 256 pieces of the local model."""
@@ -63,6 +68,75 @@ class IndexSplitter(Protocol):
 
 Splitter = Callable[[str], Sequence[str]] | TextSplitter | IndexSplitter
 
+_REVISION = 1
+"""Of `chunk`: goes up whenever it would cut the same text otherwise."""
+
+
+def chunk(
+    text: Text | str, *, max_chars: int = CHUNK_CHARS, overlap: int = OVERLAP_CHARS, splitter: Splitter | None = None
+) -> list[Chunk]:
+    """Splits a text into chunks of at most `max_chars` characters, in order; a blank text has none.
+
+    Headings, paragraphs, lists, lines of code and sentences stay whole where they fit, and a section begins a new
+    chunk unless it is small. Within a section a chunk repeats up to `overlap` characters of the one before: whole
+    sentences or lines where it can. All of the text but white space is in some chunk.
+
+    An edit of one paragraph changes the texts of the chunks that hold it, seldom of one or two beside them, and none
+    further away (see reflow.rag.cuts). A `splitter` of your own decides sizes and overlap itself, as with `split`.
+
+    Raises InvalidValue for impossible sizes, and for a piece of your splitter that is not found in the text.
+    """
+    source = Text(text=text, kind="text") if isinstance(text, str) else text
+    if splitter is not None:
+        return _placed(source, split(source.text, splitter=splitter))
+    _check_sizes("chunk", max_chars, overlap)
+    lines = _line_starts(source.text)
+    found: list[Chunk] = []
+    before = 0  # where the chunk before begins, without what it repeats
+    for cut in cuts(source, max_chars - overlap):
+        start = cut.start
+        if found and overlap and cut.strength < LOWEST_HEADING:
+            start = overlap_start(source.text, max(start - overlap, before + 1), start)
+        before = cut.start
+        first, last = bisect_right(lines, start), bisect_right(lines, cut.end - 1)
+        found.append(Chunk(source.text[start : cut.end], start, cut.end, first, last))
+    return _placed(source, found)
+
+
+def chunker_id(*, max_chars: int = CHUNK_CHARS, overlap: int = OVERLAP_CHARS, splitter: Splitter | None = None) -> str:
+    """A name for a way of cutting: it differs where the same text would be cut into other chunks.
+
+    A splitter of your own is named by its attribute `id` if it has one, else by its name in the code, which does not
+    tell its parameters.
+    """
+    if splitter is None:
+        return f"chunk/{_REVISION} {max_chars}+{overlap}"
+    named = getattr(splitter, "id", None) or getattr(splitter, "__qualname__", None) or type(splitter).__qualname__
+    return f"splitter {named}"
+
+
+def _placed(text: Text, chunks: list[Chunk]) -> list[Chunk]:
+    """The chunks with the headings they stand under, where they do not only repeat, and their pages."""
+    if not text.headings and not text.pages:
+        return chunks
+    path: list[Heading] = []
+    coming = deque(sorted(text.headings, key=lambda heading: heading.start))
+    placed: list[Chunk] = []
+    end = 0
+    for piece in chunks:
+        begin = max(piece.start, min(end, piece.end - 1))
+        while text.text[begin].isspace() and begin < piece.end - 1:
+            begin += 1
+        while coming and coming[0].start <= begin:
+            heading = coming.popleft()
+            while path and path[-1].level >= heading.level:
+                path.pop()
+            path.append(heading)
+        page = bisect_right(text.pages, piece.start) or None
+        placed.append(replace(piece, headings=tuple(heading.title for heading in path), page=page))
+        end = piece.end
+    return placed
+
 
 def split(
     text: str, *, max_chars: int = CHUNK_CHARS, overlap: int = OVERLAP_CHARS, splitter: Splitter | None = None
@@ -92,6 +166,13 @@ def split(
     ]
 
 
+def _check_sizes(caller: str, max_chars: int, overlap: int) -> None:
+    if max_chars < 1 or not 0 <= overlap < max_chars:
+        raise InvalidValue(
+            f"{caller}(max_chars={max_chars}, overlap={overlap}): needs max_chars >= 1 and 0 <= overlap < max_chars"
+        )
+
+
 def _line_starts(text: str) -> list[int]:
     """Offsets at which lines begin. `str.splitlines` would also cut at form feeds and the like; editors do not."""
     return [0, *(match.end() for match in _LINE_END.finditer(text))]
@@ -101,10 +182,7 @@ def _line_starts(text: str) -> list[int]:
 
 
 def _split_default(text: str, max_chars: int, overlap: int) -> list[tuple[int, str]]:
-    if max_chars < 1 or not 0 <= overlap < max_chars:
-        raise InvalidValue(
-            f"split(max_chars={max_chars}, overlap={overlap}): needs max_chars >= 1 and 0 <= overlap < max_chars"
-        )
+    _check_sizes("split", max_chars, overlap)
     try:
         from semantic_text_splitter import TextSplitter as SemanticSplitter
     except ImportError as error:
