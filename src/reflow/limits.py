@@ -234,6 +234,16 @@ class Limits:
     """Characters of a source's key."""
     source_name_length: int = 500
     """Characters of a source's name; the rest is cut off."""
+    golden_questions: int = 1000
+    """Questions of a corpus's golden set, of each owner's where it has owners."""
+    golden_expected: int = 50
+    """What one question of a golden set may expect."""
+    golden_live: int = 100
+    """Questions that one live evaluation searches for: it runs again with every change that one of them sees."""
+    golden_batch: int = 32
+    """Questions of a golden set that are embedded between two looks at what is left."""
+    evaluation_requests: int = 4
+    """Questions of a golden set that are embedded, or searched for by an action, at the same time."""
     ledger_shards: int = 4
     """Rows that each total of a corpus's ledger is kept in, so that work that ends at the same time does not meet."""
 

@@ -51,8 +51,8 @@ class Corpus:
     `keep_versions` replaced texts of each source are kept, so that citations of them still find their lines.
     `allow_private` lets sources come from addresses inside your network, which any of its users could then read.
 
-    `former` are embedders whose vectors may still be in use: another model takes the place of one of them with
-    `corpus.jobs.reembed`, and searches go on with the former until that is done.
+    `others` are embedders that can take the place of `embedder`, or that it took the place of: `corpus.jobs.reembed`
+    changes over to one of them by its id. Where that has other dims, make it the `embedder` afterwards.
 
     `cache` keeps each vector under what it was made of, so that equal texts are embedded once; `pace` says how many at
     a time, and how long failures are borne.
@@ -73,7 +73,7 @@ class Corpus:
         filters: Sequence[str] = (),
         owner: bool | rf.Owner = False,
         public: bool = False,
-        former: Sequence[Embedder] = (),
+        others: Sequence[Embedder] = (),
         cache: bool = True,
         pace: Pace = _PACE,
         keep_versions: int = 3,
@@ -86,8 +86,8 @@ class Corpus:
             raise DefinitionError(f"{name!r} can't name a corpus: use a small letter, then small letters, digits and _")
         self.name = name
         self.embedder = embedder
-        self.embedders = (embedder, *former)
-        """All there are, the one for new vectors first."""
+        self.embedders = (embedder, *others)
+        """All there are; the first one makes the vectors until another one takes over."""
         self.splitter = splitter
         self.chunk_chars = chunk_chars
         self.overlap = overlap

@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import reflow as rf
-from reflow.errors import DefinitionError
+from reflow.errors import DefinitionError, ReflowError, RetryAfter
 from reflow.rag.cache import Cache
 from reflow.rag.embedders.base import batching
+from reflow.rag.models import Choice, Models
 from reflow.rag.part import Part
 from reflow.rag.pump import Run
-from reflow.rag.saving import Effort, Fault, Made, Saving
-from reflow.rag.tables import Pump, SourceState
-from reflow.rag.turns import Held, Item, Turn, Turns
+from reflow.rag.reembed import model_of, reembed
+from reflow.rag.saving import Fault, Saving
+from reflow.rag.tables import Chunk, Pump, Source, SourceState
+from reflow.rag.turns import Turn, Turns
 
 if TYPE_CHECKING:
     from reflow.rag.corpus import Corpus
 
 _AGAIN = rf.Retry(attempts=1_000_000, first=1.0, factor=1.0)
 """Runs that end by an error or by kill -9 are followed by another one: what they did is saved."""
+
+_ALIVE = ("pending", "inProgress")
+_IN_WORK: tuple[SourceState, ...] = ("reading", "embedding", "failed", "stopped")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,19 +83,27 @@ class Jobs(Part):
 
     def __init__(self, corpus: Corpus) -> None:
         super().__init__(corpus, "jobs")
+        cache = Cache(corpus)
         self._turns = Turns(corpus)
-        self._cache = Cache(corpus)
-        self._saving = Saving(corpus, self._cache)
+        self._models = Models(corpus)
+        saving = Saving(corpus, cache, self._models)
         self.turn = self.background_query("turn", self._turn)
-        self.save = self.background_mutation("save", self._save)
-        self.save_known = self.background_mutation("save_known", self._save_known)
-        self.refuse = self.background_mutation("refuse", self._refuse)
-        self.fail = self.background_mutation("fail", self._fail)
-        self.hold = self.background_mutation("hold", self._hold)
+        self.save = self.background_mutation("save", saving.made)
+        self.save_known = self.background_mutation("save_known", saving.known)
+        self.refuse = self.background_mutation("refuse", saving.refused)
+        self.fail = self.background_mutation("fail", saving.failed)
+        self.hold = self.background_mutation("hold", saving.held)
+        self.reopen = self.background_mutation("reopen", saving.reopen)
+        self.prune = self.background_mutation("prune", cache.prune)
         self.start = self.background_mutation("start", self._start)
         self.rest = self.background_mutation("rest", self._rest)
-        self.prune = self.background_mutation("prune", self._prune)
         self.embed = self.background_action("embed", self._embed, retry=_AGAIN)
+        self.refill = self.background_action("refill", self._refill, retry=_AGAIN)
+        self.forget = self.background_action("forget", self._forget, retry=_AGAIN)
+        self.reembed = self.background_mutation("reembed", self._reembed)
+        self.state = self.background_query("state", self._state)
+        self.list = self.query("list", self._list)
+        self.status = self.query("status", self._status)
 
     # For those who leave something to embed
 
@@ -105,7 +117,7 @@ class Jobs(Part):
         now = ctx.now()
         pump = await self._pump(ctx)
         job = None if pump.job is None else await ctx.db.get(pump.job)
-        if isinstance(job, rf.Scheduled) and job.state.kind in ("pending", "inProgress"):
+        if isinstance(job, rf.Scheduled) and job.state.kind in _ALIVE:
             paused = pump.until is not None and pump.until > now * 1000
             if job.state.kind == "inProgress" or job.scheduled_time <= now * 1000 or paused:
                 return
@@ -124,35 +136,30 @@ class Jobs(Part):
     # The run
 
     async def _embed(self, ctx: rf.ActionCtx) -> None:
-        embedder = batching(self.corpus.embedder).configured(ctx.env)
-        await asyncio.to_thread(lambda: embedder.revision)  # the first access loads the model
-        pause = await Run(self, ctx, [embedder]).run()
+        try:
+            makers = await self._models.wanted(ctx)
+        except RetryAfter:
+            raise
+        except ReflowError as error:
+            await self._give_up(ctx, str(error))
+            return
+        pause = await Run(self, ctx, makers).run()
         while await ctx.run_mutation(self.prune):
             pass
         await ctx.run_mutation(self.rest, *(pause or (None, None)))
 
-    async def _turn(self, ctx: rf.QueryCtx, models: list[rf.Model], busy: list[str], most: int) -> Turn:
+    async def _give_up(self, ctx: rf.ActionCtx, reason: str) -> None:
+        """Fails all that is due: there is nothing to embed it with."""
+        fault, none = Fault(message=reason, retryable=False), Choice(models=[], others=[])
+        while items := (await ctx.run_query(self.turn, none, [], self.corpus.limits.jobs_listed)).items:
+            await ctx.run_mutation(self.fail, items, fault)
+        await ctx.run_mutation(self.rest, None, None)
+
+    async def _turn(self, ctx: rf.QueryCtx, choice: Choice, busy: list[str], most: int) -> Turn:
         now = ctx.now(every=self.corpus.limits.embedding_poll_seconds)
-        return await self._turns.next(ctx, models, busy, most, now * 1000)
-
-    async def _save(self, ctx: rf.MutationCtx, models: list[rf.Model], made: list[Made], effort: Effort) -> None:
-        await self._saving.made(ctx, models, made, effort)
-
-    async def _save_known(self, ctx: rf.MutationCtx, models: list[rf.Model], items: list[Item]) -> None:
-        await self._saving.known(ctx, models, items)
-
-    async def _refuse(self, ctx: rf.MutationCtx, item: Item, message: str) -> None:
-        await self._saving.refused(ctx, item, message)
-
-    async def _fail(self, ctx: rf.MutationCtx, items: Sequence[Item], fault: Fault) -> None:
-        await self._saving.failed(ctx, items, fault)
-
-    async def _hold(self, ctx: rf.MutationCtx, held: list[Held]) -> None:
-        until = (ctx.now() + self.corpus.limits.budget_check_seconds) * 1000
-        await self._saving.held(ctx, held, until)
-
-    async def _prune(self, ctx: rf.MutationCtx) -> bool:
-        return await self._cache.prune(ctx)
+        if await self._models.is_stale(ctx, choice):
+            return Turn(items=[], known=[], held=[], stale=True)
+        return await self._turns.next(ctx, choice.models, busy, most, now * 1000)
 
     async def _rest(self, ctx: rf.MutationCtx, pause: float | None, reason: str | None) -> None:
         """Ends a run: another one follows at once, or when the next source is due or the provider's pause is over, or
@@ -164,9 +171,10 @@ class Jobs(Part):
             await ctx.db.patch(pump.id, job=rf.UNSET, until=rf.UNSET, reason=rf.UNSET)
             return
         until = None if pause is None else now + pause * 1000
-        at = max(due, until or 0.0)
-        job = await ctx.scheduler.run_at(at / 1000, self.embed)
-        await ctx.db.patch(pump.id, job=job, until=until or rf.UNSET, reason=reason or rf.UNSET)
+        job = await ctx.scheduler.run_at(max(due, until or 0.0) / 1000, self.embed)
+        await ctx.db.patch(
+            pump.id, job=job, until=rf.UNSET if until is None else until, reason=rf.UNSET if reason is None else reason
+        )
 
     async def _is_more(self, ctx: rf.MutationCtx, now: float) -> bool:
         """Whether a text is due to be embedded. Finishes versions that have none and were not finished."""
@@ -176,3 +184,93 @@ class Jobs(Part):
         for version in await self._turns.due(ctx, now, self.corpus.limits.jobs_listed):
             await self.corpus.sources.finish(ctx, version.source)
         return False
+
+    # Another model
+
+    async def _reembed(self, ctx: rf.MutationCtx, model: str) -> None:
+        """Changes over to another of the corpus's embedders, by its id: every chunk and every summary gets a vector of
+        it in the background, then searches use those. The rows of `rf.Generation` show how far that is."""
+        self._models.named(model)
+        await ctx.scheduler.run_after(0, self.refill, model)
+
+    async def _refill(self, ctx: rf.ActionCtx, model_id: str) -> None:
+        tables = self.corpus.tables
+        embedder = batching(self._models.named(model_id)).configured(ctx.env)
+        model = await asyncio.to_thread(model_of, embedder)
+        for index in (tables.Chunk.meaning, tables.Source.meaning):
+            await ctx.generations.start(index, model)
+        after: str | None = None
+        while (after := await ctx.run_mutation(self.reopen, model, after)) is not None:
+            continue
+        await ctx.run_mutation(self.start)
+        await reembed(ctx, tables.Source.meaning, embedder, _summary_of, batch=embedder.max_batch)
+        await reembed(ctx, tables.Chunk.meaning, embedder, _text_of, batch=embedder.max_batch)
+
+    async def _forget(self, ctx: rf.ActionCtx) -> None:
+        """Removes the vectors of models that searches no longer use; until then they are kept, and made for what is
+        new, so that one can change back."""
+        for index in (self.corpus.tables.Chunk.meaning, self.corpus.tables.Source.meaning):
+            for row in await ctx.generations.list(index):
+                while row.state in ("retired", "vacuuming") and await ctx.generations.vacuum(index, row.number):
+                    continue
+
+    # What can be seen
+
+    async def _list(self, ctx: rf.QueryCtx) -> list[Job]:
+        """The sources that are not ready, those that changed last first: at most `limits.jobs_listed`."""
+        most, table = self.corpus.limits.jobs_listed, self.corpus.tables.Source
+        own = self.own(ctx)
+        found: list[Source] = []
+        for state in _IN_WORK:
+            found += await ctx.db.query(table).using(table.by_state, **own, state=state).order("desc").take(most)
+        found.sort(key=lambda source: -source.updated)
+        return [await self._job(ctx, source) for source in found[:most]]
+
+    async def _job(self, ctx: rf.QueryCtx, source: Source) -> Job:
+        sources = self.corpus.sources
+        version = await sources.version_in_work(ctx, source)
+        total = 0 if version is None else version.chunk_count
+        return Job(
+            source=source.id,
+            key=source.key,
+            name=source.name,
+            version=source.version if version is None else version.number,
+            state=source.state,
+            done=max(0, total - await sources.versions_of.without_vector(ctx, source).count()),
+            total=total,
+            attempts=0 if version is None else version.attempts,
+            next_try=None if version is None else version.next_try,
+            error=source.error or (None if version is None else version.error),
+            updated=source.updated,
+        )
+
+    async def _status(self, ctx: rf.QueryCtx) -> JobsStatus:
+        """What embedding is doing now."""
+        table, own = self.corpus.tables.Source, self.own(ctx)
+        sources = ctx.db.query(table)
+        count = {state: await sources.using(table.by_state, **own, state=state).count() for state in _IN_WORK}
+        about = await ctx.run_query(self.state)
+        about.waiting, about.failed = count["embedding"] + count["reading"], count["failed"]
+        return about
+
+    async def _state(self, ctx: rf.QueryCtx) -> JobsStatus:
+        pump = await ctx.db.query(self.corpus.tables.Pump).first()
+        job = None if pump is None or pump.job is None else await ctx.db.get(pump.job)
+        if pump is None or not isinstance(job, rf.Scheduled) or job.state.kind not in _ALIVE:
+            return JobsStatus(state="idle", until=None, reason=None, waiting=0, failed=0)
+        waits = job.state.kind == "pending" and job.scheduled_time > ctx.now(every=1.0) * 1000
+        return JobsStatus(
+            state="waiting" if waits else "running",
+            until=job.scheduled_time if waits else None,
+            reason=pump.reason if waits else None,
+            waiting=0,
+            failed=0,
+        )
+
+
+def _text_of(chunk: Chunk) -> str:
+    return chunk.text
+
+
+def _summary_of(source: Source) -> str:
+    return source.summary or ""

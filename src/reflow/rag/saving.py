@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import reflow as rf
 from reflow.rag.cache import Cache
-from reflow.rag.spending import Entry, Refusal, apportion
+from reflow.rag.models import Choice, Models
+from reflow.rag.spending import Entry, apportion
 from reflow.rag.tables import Chunk, Draft, Source, Version
 from reflow.rag.turns import Held, Item, summary_hash
 
@@ -56,49 +57,54 @@ class _Stored(NamedTuple):
 class Saving:
     """Writes to the rows that have a text to embed, to their versions, to the cache and to the ledger."""
 
-    def __init__(self, corpus: Corpus, cache: Cache) -> None:
+    def __init__(self, corpus: Corpus, cache: Cache, models: Models) -> None:
         self._corpus = corpus
+        self._models = models
         self._tables = corpus.tables
         self._cache = cache
 
-    async def made(self, ctx: rf.MutationCtx, models: Sequence[rf.Model], made: Sequence[Made], effort: Effort) -> None:
+    async def made(self, ctx: rf.MutationCtx, choice: Choice, made: Sequence[Made], effort: Effort) -> None:
         """Stores new vectors, one per model and text."""
         embeddings = [
-            [rf.Embedding(data=data, model=model) for data, model in zip(one.vectors, models, strict=True)]
+            [rf.Embedding(data=data, model=model) for data, model in zip(one.vectors, choice.models, strict=True)]
             for one in made
         ]
         rows = await self._rows(ctx, [one.item for one in made])
         stored: dict[str, _Stored] = {}
         for one, row, vectors in zip(made, rows, embeddings, strict=True):
             if row is not None:
-                await self._set(ctx, row, vectors)
+                await self._set(ctx, row, vectors, choice)
             texts, size = stored.get(one.item.source, (0, 0))
             stored[one.item.source] = _Stored(texts + 1, size + one.size)
         if self._corpus.cache:
             await self._cache.put(ctx, ((one.item.hash, pair) for one, pair in zip(made, embeddings, strict=True)))
-        await self._note(ctx, stored, models[0], effort)
+        await self._note(ctx, stored, choice.models[0], effort)
 
-    async def known(self, ctx: rf.MutationCtx, models: Sequence[rf.Model], items: Sequence[Item]) -> None:
+    async def known(self, ctx: rf.MutationCtx, choice: Choice, items: Sequence[Item]) -> None:
         """Stores vectors that are in the cache."""
         found: Counter[str] = Counter()
         for item, row in zip(items, await self._rows(ctx, items), strict=True):
-            vectors = None if row is None else await self._cache.get(ctx, models, item.hash)
+            vectors = None if row is None else await self._cache.get(ctx, choice.models, item.hash)
             if row is not None and vectors is not None:
-                await self._set(ctx, row, vectors)
+                await self._set(ctx, row, vectors, choice)
                 found[item.source] += 1
         for id, count in found.items():
             if (version := await self._version(ctx, id)) is not None:
-                await ctx.db.patch(version.id, cached=version.cached + count, model=str(models[0].embedder))
+                await ctx.db.patch(version.id, cached=version.cached + count, model=choice.models[0].embedder)
             await self._corpus.sources.finish(ctx, rf.Id(id))
 
-    async def refused(self, ctx: rf.MutationCtx, item: Item, message: str) -> None:
-        """The embedder takes no such text: its chunk has no vector, and says why. A source with too many is failed."""
-        (row,) = await self._rows(ctx, [item])
-        if row is None:
-            return
-        if isinstance(row, Source):
-            await ctx.db.patch(row.id, summary_embedded=True, summary_due=rf.UNSET)
-            return
+    async def refused(self, ctx: rf.MutationCtx, items: Sequence[Item], message: str) -> list[str]:
+        """The embedder takes no such text: its chunk has no vector, and says why. A source with too many of them is
+        failed; returns those."""
+        given_up: list[str] = []
+        for row in await self._rows(ctx, items):
+            if isinstance(row, Source):
+                await ctx.db.patch(row.id, summary_embedded=True, summary_due=rf.UNSET)
+            elif row is not None and await self._refuse(ctx, row, message):
+                given_up.append(row.source)
+        return given_up
+
+    async def _refuse(self, ctx: rf.MutationCtx, row: Chunk | Draft, message: str) -> bool:
         await ctx.db.patch(row.id, error=message)
         table: Any = type(row)
         lacking = ctx.db.query(table).using(table.by_embedded, embedded=False, source=row.source)
@@ -108,16 +114,16 @@ class Saving:
         if len(refused) == self._corpus.limits.embedding_failures:
             reason = f"the embedder refused {len(refused)} of its chunks, chunk {row.number + 1} with: {message}"
             await self._corpus.sources.fail(ctx, row.source, reason)
-        else:
-            await self._corpus.sources.finish(ctx, row.source)
+            return True
+        await self._corpus.sources.finish(ctx, row.source)
+        return False
 
     async def failed(self, ctx: rf.MutationCtx, items: Sequence[Item], fault: Fault) -> None:
         """A batch failed: its sources are tried again later, or are failed where that makes no sense any more."""
-        for item, row in zip(items, await self._rows(ctx, items), strict=True):
+        for row in await self._rows(ctx, items):
             if isinstance(row, Source):
-                pause = max(fault.pause or 0.0, self._corpus.pace.longest_pause)
+                pause = self._corpus.pace.longest_pause if fault.pause is None else fault.pause
                 await ctx.db.patch(row.id, summary_due=(ctx.now() + pause) * 1000)
-            del item
         for id in {item.source: None for item in items}:
             version = await self._version(ctx, id)
             if version is not None:
@@ -138,7 +144,7 @@ class Saving:
         pause = fault.pause
         if pause is None:
             pause = min(pace.first_pause * 2.0 ** min(attempts - 1, 32), pace.longest_pause)
-        pause *= 1 + 0.25 * ctx.random.random()
+            pause *= 1 + 0.25 * ctx.random.random()
         await ctx.db.patch(
             version.id,
             attempts=attempts,
@@ -147,13 +153,14 @@ class Saving:
             error=fault.message,
         )
 
-    async def held(self, ctx: rf.MutationCtx, held: Sequence[Held], until: float) -> None:
-        """Versions that a budget holds up are looked at again at a time in milliseconds since 1970, or sooner."""
+    async def held(self, ctx: rf.MutationCtx, held: Sequence[Held]) -> None:
+        """Versions that a budget holds up say so, and are looked at again a while later."""
+        until = (ctx.now() + self._corpus.limits.budget_check_seconds) * 1000
         for one in held:
             version = await ctx.db.get(rf.Id[Any](one.version))
             if isinstance(version, Version) and version.state == "embedding":
                 due = until if one.refusal.until is None else min(until, one.refusal.until * 1000)
-                await ctx.db.patch(version.id, next_try=due, error=_reason(one.refusal))
+                await ctx.db.patch(version.id, next_try=due, error=one.refusal.reason)
 
     # Rows
 
@@ -162,9 +169,24 @@ class Saving:
         rows: list[Any] = await ctx.db.get_many([rf.Id[Any](item.id) for item in items])
         return [row if _is_meant(row, item) else None for row, item in zip(rows, items, strict=True)]
 
-    async def _set(self, ctx: rf.MutationCtx, row: Row, vectors: list[rf.Embedding]) -> None:
+    async def reopen(self, ctx: rf.MutationCtx, model: rf.Model, after: str | None) -> str | None:
+        """Drafts of the first source behind `after` that have no vector of `model` are embedded anew. Returns that
+        source, None where there is none any more."""
+        table = self._tables.Draft
+        drafts = ctx.db.query(table).using(table.by_source)
+        first = await (drafts if after is None else drafts.gt(after)).first()
+        if first is None:
+            return None
+        for row in await ctx.db.query(table).using(table.by_source, source=first.source).collect():
+            if row.embedded and row.chunk is None and all(one.model != model for one in row.vectors or ()):
+                await ctx.db.patch(row.id, embedded=False, vectors=rf.UNSET)
+        return first.source
+
+    async def _set(self, ctx: rf.MutationCtx, row: Row, vectors: list[rf.Embedding], choice: Choice) -> None:
         if isinstance(row, Draft):
-            await ctx.db.patch(row.id, vectors=vectors, embedded=True)
+            # A search by a model that came into use since the run began could not find it: another run embeds it.
+            if not await self._models.is_stale(ctx, choice):
+                await ctx.db.patch(row.id, vectors=vectors, embedded=True)
         elif isinstance(row, Chunk):
             await ctx.db.set_vector(self._tables.Chunk.meaning, row.id, vectors)
             await ctx.db.patch(row.id, embedded=True)
@@ -227,7 +249,3 @@ def _is_meant(row: Row | None, item: Item) -> bool:
     if isinstance(row, Source):
         return not row.summary_embedded and summary_hash(row) == item.hash
     return not row.embedded and row.hash == item.hash
-
-
-def _reason(refusal: Refusal) -> str:
-    return refusal.reason

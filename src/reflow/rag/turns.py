@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from reflow.rag.corpus import Corpus
 
 
+Reader = rf.QueryCtx | rf.MutationCtx
+
+
 class Item(rf.Object, frozen=True):
     """A text to embed: of a chunk, of a draft, or of a source's summary, told by the table that `id` is of."""
 
@@ -35,11 +38,13 @@ class Held(rf.Object):
 
 
 class Turn(rf.Object):
-    """What is to be done next. `known` are those of the items whose vectors are in the cache."""
+    """What is to be done next. `known` are those of the items whose vectors are in the cache. `stale`: other models'
+    vectors are wanted now than those that were asked for."""
 
     items: list[Item]
     known: list[str]
     held: list[Held]
+    stale: bool = False
 
 
 class Turns:
@@ -51,7 +56,7 @@ class Turns:
 
     async def next(
         self,
-        ctx: rf.QueryCtx | rf.MutationCtx,
+        ctx: Reader,
         models: Sequence[rf.Model],
         busy: Collection[str],
         most: int,
@@ -67,7 +72,7 @@ class Turns:
         newest = await self._due(ctx, now, bulk=False, newest=True).take(most_versions)
         oldest = await self._due(ctx, now, bulk=False, newest=False).take(most_versions)
         imports = await self._due(ctx, now, bulk=True, newest=False).take(most_versions)
-        await choice.pieces(newest, each=max(1, most // 4), until=most - most // 4)
+        await choice.pieces(newest, each=max(1, most // 2), until=most - most // 4)
         await choice.pieces(oldest, each=max(1, most // 8), until=most - most // 8)
         await choice.pieces(imports, each=most, until=most)
         await choice.pieces(newest, each=most, until=most)
@@ -76,12 +81,12 @@ class Turns:
             known = [item.id for item in choice.items if await self._is_known(ctx, models, item)]
         return Turn(items=choice.items, known=known, held=choice.held)
 
-    def _due(self, ctx: rf.QueryCtx | rf.MutationCtx, now: float, *, bulk: bool, newest: bool) -> rf.Query[Version]:
+    def _due(self, ctx: Reader, now: float, *, bulk: bool, newest: bool) -> rf.Query[Version]:
         table = self._tables.Version
         found = ctx.db.query(table).using(table.by_turn, state="embedding", bulk=bulk).lte(now)
         return found.order("desc") if newest else found
 
-    async def _is_known(self, ctx: rf.QueryCtx | rf.MutationCtx, models: Sequence[rf.Model], item: Item) -> bool:
+    async def _is_known(self, ctx: Reader, models: Sequence[rf.Model], item: Item) -> bool:
         table = self._tables.Cached
         for model in models:
             digest = digest_of(model, "document", item.hash)
@@ -114,7 +119,7 @@ class Turns:
 class _Choice:
     """A turn while it is being chosen."""
 
-    def __init__(self, corpus: Corpus, ctx: rf.QueryCtx | rf.MutationCtx, busy: set[str], most: int) -> None:
+    def __init__(self, corpus: Corpus, ctx: Reader, busy: set[str], most: int) -> None:
         self._corpus = corpus
         self._ctx = ctx
         self._busy = busy
@@ -169,7 +174,7 @@ class _Choice:
 
 
 async def pieces_to_embed(
-    corpus: Corpus, ctx: rf.QueryCtx | rf.MutationCtx, source: Source, version: Version
+    corpus: Corpus, ctx: Reader, source: Source, version: Version
 ) -> AsyncIterator[Chunk | Draft]:
     """The chunks or drafts of a version that have no vector yet and may get one, in their order."""
     table: Any = corpus.sources.pieces(source)
