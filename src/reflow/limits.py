@@ -236,6 +236,8 @@ class Limits:
     """Characters of a source's name; the rest is cut off."""
     golden_questions: int = 1000
     """Questions of a corpus's golden set, of each owner's where it has owners."""
+    golden_question_length: int = 1000
+    """Characters of such a question."""
     golden_expected: int = 50
     """What one question of a golden set may expect."""
     golden_live: int = 100

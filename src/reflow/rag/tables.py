@@ -16,6 +16,7 @@ import reflow as rf
 from reflow.errors import DefinitionError
 from reflow.rag.chat import Message
 from reflow.rag.citations import Span
+from reflow.rag.metrics import Average, Expected
 from reflow.rag.prompts import Passage
 from reflow.rag.queries import Options, Question
 from reflow.rag.spending import Per, Work
@@ -386,6 +387,40 @@ class AnswerRecord(rf.Table, rename="camel"):
     by_answer: ClassVar[rf.Index]
 
 
+class Golden(rf.Table, rename="camel"):
+    """A question of the golden set, and what searches should find for it."""
+
+    question: str
+    expected: list[Expected]
+    note: str | None = rf.missing()
+
+    by_question: ClassVar[rf.Index]
+
+
+class GoldenQuestion(rf.Table, rename="camel"):
+    """A question of the golden set as it was embedded: once without a transformation (""), once for each."""
+
+    golden: rf.Id[Any]
+    transform: str
+    question: Question | None = rf.missing()
+    error: str | None = rf.missing()
+    """Why it could not be embedded."""
+
+    by_golden: ClassVar[rf.Index]
+
+
+class Measured(rf.Table, rename="camel"):
+    """What a golden set was worth at one time: to be compared with."""
+
+    name: str
+    options: Options
+    average: Average
+    model: str
+    sources: int
+    search_ms: float
+    """Mean time of a search, without embedding."""
+
+
 class LedgerEntry(rf.Table, rename="camel"):
     """Work that was done. Rows stay when what they were done for is deleted: it is paid for."""
 
@@ -516,6 +551,11 @@ class Tables:
         )
         self.AnswerBlock = self.table(AnswerBlock, "answer_blocks", by_answer=rf.Index("answer", "number"))
         self.AnswerRecord = self.table(AnswerRecord, "answer_records", by_answer=rf.Index("answer"))
+        self.Golden = self.table(Golden, "golden", by_question=self._of_owner("question"))
+        self.GoldenQuestion = self.table(
+            GoldenQuestion, "golden_questions", by_golden=self._of_owner("golden", "transform")
+        )
+        self.Measured = self.table(Measured, "measured")
         self.LedgerEntry = self.table(
             LedgerEntry,
             "ledger",
