@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import reflow as rf
-from reflow.errors import GenerationMismatch
-from reflow.rag.embedders.base import batching
+from reflow.rag.embedders.base import BatchEmbedder, Kind
+from reflow.rag.models import Models
 from reflow.rag.queries import Asked, Options, Question, Spent
-from reflow.rag.reembed import model_of
 from reflow.rag.rerank import Reranker
 from reflow.rag.results import Candidate
 from reflow.rag.tables import Reranked
@@ -32,14 +30,14 @@ class SearchSettings:
 async def ask(corpus: Corpus, ctx: rf.ActionCtx, text: str, options: Options) -> Asked:
     """A question with its vectors, one for each model in use that the corpus has an embedder for.
 
-    Raises ProviderError, and GenerationMismatch where the corpus has no embedder for the model in use.
+    Raises ProviderError, and GenerationMismatch where the corpus has no embedder for a model in use.
     """
     if not options.needs_vector:
         return Asked(question=Question(text=text), text=text)
     changed = Transformed(text=text)
     spent: list[Spent] = []
     if options.transform is not None:
-        changed = await corpus.search.transforms[options.transform](text)
+        changed = await corpus.search.transforms[options.transform](ctx, text)
         if changed.model:
             spent.append(
                 Spent(
@@ -50,21 +48,19 @@ async def ask(corpus: Corpus, ctx: rf.ActionCtx, text: str, options: Options) ->
                     ms=changed.ms,
                 )
             )
-    embedding, cost = await _embed(corpus, ctx, changed)
-    return Asked(question=Question(text=text, embeddings=[embedding]), text=changed.text, spent=[*spent, cost])
+    makers = await Models(corpus).wanted(ctx)
+    embeddings: list[rf.Embedding] = []
+    for embedder, model in zip(makers.embedders, makers.choice.models, strict=True):
+        embedding, cost = await embed(embedder, model, changed.text, changed.kind)
+        embeddings.append(embedding)
+        spent.append(cost)
+    question = Question(text=text, embeddings=embeddings)
+    return Asked(question=question, text=changed.text, kind=changed.kind, spent=spent)
 
 
-async def _embed(corpus: Corpus, ctx: rf.ActionCtx, asked: Transformed) -> tuple[rf.Embedding, Spent]:
-    index = corpus.tables.Chunk.meaning
-    embedder = batching(corpus.embedder).configured(ctx.env)
-    model = await asyncio.to_thread(model_of, embedder)  # the first time it is loaded
-    in_use = [row.model for row in await ctx.generations.list(index) if row.state != "vacuuming"]
-    if in_use and model not in in_use:
-        raise GenerationMismatch(
-            f"{index!r} holds vectors of {' and '.join(map(str, in_use))}, and the corpus embeds with {model}: embed "
-            "its sources anew (`reflow reembed`), or give the corpus the embedder that they were made with"
-        )
-    done = await embedder.embed_batch([asked.text], asked.kind)
+async def embed(embedder: BatchEmbedder, model: rf.Model, text: str, kind: Kind) -> tuple[rf.Embedding, Spent]:
+    """A text's vector, and what it took. Raises ProviderError."""
+    done = await embedder.embed_batch([text], kind)
     spent = Spent(
         work="search", model=model.embedder, tokens_in=done.tokens, ms=done.milliseconds, retries=done.retries
     )
@@ -72,12 +68,12 @@ async def _embed(corpus: Corpus, ctx: rf.ActionCtx, asked: Transformed) -> tuple
 
 
 async def judge(
-    reranker: Reranker, question: str, candidates: Sequence[Candidate]
+    ctx: rf.ActionCtx, reranker: Reranker, question: str, candidates: Sequence[Candidate]
 ) -> tuple[list[Reranked], Spent | None]:
     """What a reranker makes of the candidates. Raises ProviderError."""
     if not candidates:
         return [], None
-    judged = await reranker.rerank(question, [one.text for one in candidates])
+    judged = await reranker.configured(ctx.env).rerank(question, [one.text for one in candidates])
     scores = [
         Reranked(chunk=one.chunk, hash=one.hash, score=score)
         for one, score in zip(candidates, judged.scores, strict=True)

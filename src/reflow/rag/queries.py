@@ -102,6 +102,8 @@ class Asked(rf.Object, rename="camel"):
     question: Question
     text: str
     """What was embedded: the question, or what the transformation made of it."""
+    kind: Literal["query", "document"] = "query"
+    """How it was embedded."""
     spent: list[Spent] = msgspec.field(default_factory=list[Spent])
 
     def spent_on(self, work: Work) -> Spent | None:
@@ -122,11 +124,16 @@ def check_input(text: str, limits: Limits) -> str:
     return found
 
 
+def check_limit(limit: int, limits: Limits) -> None:
+    """Raises ApplicationError for a number of results that can't be."""
+    if not 1 <= limit <= limits.search_results:
+        raise rf.ApplicationError(f"A search gives 1 to {limits.search_results} results, not {limit}: change limit")
+
+
 def check_options(options: Options, limits: Limits, transforms: Mapping[str, Any], reranks: bool) -> None:
     """Raises ApplicationError that names the first option that can't be."""
     most, around = limits.search_results, limits.search_neighbours
-    if not 1 <= options.limit <= most:
-        raise rf.ApplicationError(f"A search gives 1 to {most} results, not {options.limit}: change limit")
+    check_limit(options.limit, limits)
     if not 0 <= options.weight <= 1:
         raise rf.ApplicationError(f"weight is the share of meaning, 0 to 1, not {options.weight}")
     if options.min_length is not None and options.min_length < 0:

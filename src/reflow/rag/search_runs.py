@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from time import perf_counter
 from typing import TYPE_CHECKING
 
 import reflow as rf
-from reflow.errors import ProviderError, ReflowError, RetryAfter
+from reflow.errors import GenerationMismatch, ProviderError, ReflowError, RetryAfter
 from reflow.rag.asking import ask, judge
-from reflow.rag.part import Part
+from reflow.rag.finding import Finding
+from reflow.rag.following import Following
 from reflow.rag.queries import Asked, Options, Question, Spent
-from reflow.rag.results import Candidate
-from reflow.rag.retrieval import Retrieval
 from reflow.rag.tables import Reranked, Search
 
 if TYPE_CHECKING:
@@ -27,21 +27,24 @@ class Try(rf.Object):
     input: str
     options: Options
     question: Question | None
+    within: dict[str, str]
+    """Whose chunks are searched."""
     attempts: int
 
 
 class SearchRuns:
     """The background work of a corpus's searches."""
 
-    def __init__(self, part: Part, corpus: Corpus) -> None:
+    def __init__(self, part: Finding, corpus: Corpus) -> None:
+        self._part = part
         self._corpus = corpus
         self._limits = corpus.limits
+        self.following = Following(part, corpus)
         self.run = part.background_action("run", self._run, retry=RETRY)
         self.begin_try = part.background_mutation("beginTry", self._begin_try)
         self.keep = part.background_mutation("keep", self._keep)
         self.keep_order = part.background_mutation("keepOrder", self._keep_order)
         self.give_up = part.background_mutation("giveUp", self._give_up)
-        self.candidates = part.background_query("candidates", self._candidates)
 
     async def start(self, ctx: rf.MutationCtx, row: Search, *, anew: bool) -> None:
         """Runs a search, in place of a run that may be under way. With `anew` its question is embedded once more.
@@ -75,9 +78,11 @@ class SearchRuns:
             if question is None:
                 asked = await ask(self._corpus, ctx, row.input, row.options)
                 question = asked.question
-                await ctx.run_mutation(self.keep, search, run, asked)
+                started = perf_counter()
+                await ctx.run_query(self._part.seek, question, row.options, None, row.within)
+                await ctx.run_mutation(self.keep, search, run, asked, (perf_counter() - started) * 1000)
             if row.options.rerank:
-                await self._rerank(ctx, search, run, question)
+                await self._rerank(ctx, search, run, question, row)
         except Exception as error:
             again = _may_work_later(error) and row.attempts < self._limits.search_attempts
             await ctx.run_mutation(self.give_up, search, run, str(error) or type(error).__name__, again)
@@ -85,12 +90,12 @@ class SearchRuns:
                 raise
             ctx.log(f"search {search} has failed: {error!r}", level="ERROR")
 
-    async def _rerank(self, ctx: rf.ActionCtx, search: str, run: int, question: Question) -> None:
+    async def _rerank(self, ctx: rf.ActionCtx, search: str, run: int, question: Question, row: Try) -> None:
         reranker = self._corpus.search.reranker
         if reranker is None:
             raise ReflowError("this corpus has no reranker any more: add Corpus(search=SearchSettings(reranker=...))")
-        candidates = await ctx.run_query(self.candidates, search)
-        scores, spent = await judge(reranker, question.text, candidates)
+        candidates = await ctx.run_query(self._part.candidates, question, row.options, row.within)
+        scores, spent = await judge(ctx, reranker, question.text, candidates)
         await ctx.run_mutation(self.keep_order, search, run, scores, spent)
 
     async def _found(self, ctx: rf.QueryCtx | rf.MutationCtx, search: str, run: int | None = None) -> Search | None:
@@ -113,7 +118,8 @@ class SearchRuns:
             return None
         await ctx.db.patch(row.id, attempts=attempts)
         question = row.question if row.question_run == run else None
-        return Try(input=row.input, options=row.options, question=question, attempts=attempts)
+        within = self._corpus.owned(row)
+        return Try(input=row.input, options=row.options, question=question, within=within, attempts=attempts)
 
     async def _fail(self, ctx: rf.MutationCtx, row: Search, error: str) -> None:
         """Ends a run. One that only lacks its order shows what it has found."""
@@ -131,8 +137,8 @@ class SearchRuns:
         else:
             await self._fail(ctx, row, error)
 
-    async def _keep(self, ctx: rf.MutationCtx, search: str, run: int, asked: Asked) -> None:
-        """Stores the question's vector."""
+    async def _keep(self, ctx: rf.MutationCtx, search: str, run: int, asked: Asked, search_ms: float) -> None:
+        """Stores the question's vector, and what it took."""
         row = await self._found(ctx, search, run)
         if row is None:
             return
@@ -144,28 +150,24 @@ class SearchRuns:
             question=asked.question,
             question_run=run,
             asked=asked.text if asked.text != row.input else rf.UNSET,
+            asked_as=asked.kind,
             tokens=rf.UNSET if embedded is None else embedded.tokens_in,
             embedding_ms=rf.UNSET if embedded is None else embedded.ms,
             transform_ms=rf.UNSET if rewritten is None else rewritten.ms,
+            search_ms=search_ms,
         )
         await self.remember(ctx, row.id, asked.question)
         await self._corpus.ledger.record(ctx, *(spent.entry(row) for spent in asked.spent))
 
     async def remember(self, ctx: rf.MutationCtx, id: rf.Id[Search], question: Question) -> None:
         """Lets a search be found by its meaning, too."""
-        if question.embeddings:
+        if not question.embeddings:
+            return
+        try:
             await ctx.db.set_vector(self._corpus.tables.Search.meaning, id, question.embeddings)
-
-    async def _candidates(self, ctx: rf.QueryCtx, search: str) -> list[Candidate]:
-        """What a search has to have reranked: chunks of its owner."""
-        row = await self._found(ctx, search)
-        if row is None or row.question is None:
-            return []
-        within = self._corpus.owned(row)
-        retrieval = Retrieval(
-            ctx.db, self._corpus.tables, row.question, row.options, limits=self._limits, within=within
-        )
-        return await retrieval.candidates()
+        except GenerationMismatch:
+            # The chunks have changed over to another model: the searches come after, this one among them.
+            await ctx.scheduler.run_after(0, self.following.follow)
 
     async def _keep_order(
         self, ctx: rf.MutationCtx, search: str, run: int, scores: list[Reranked], spent: Spent | None

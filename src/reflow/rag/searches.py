@@ -7,128 +7,69 @@ again is never out of date. Only a reranker's order is stored, and the results s
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 import reflow as rf
-from reflow.errors import DefinitionError, InvalidFilter
-from reflow.rag.part import Part
+from reflow.errors import GenerationMismatch
+from reflow.rag.finding import Finding
+from reflow.rag.near import near
 from reflow.rag.queries import (
     Mode,
     Options,
     Question,
-    Spent,
     check_input,
-    check_options,
+    check_limit,
     digest_of,
     question_digest_of,
 )
-from reflow.rag.results import Explained, Found, ResultRow
 from reflow.rag.retrieval import Retrieval
+from reflow.rag.search_rows import (
+    Choices,
+    Explanation,
+    Near,
+    PastRow,
+    Results,
+    SearchRow,
+    fields_of,
+    shown,
+)
 from reflow.rag.search_runs import SearchRuns
-from reflow.rag.tables import OWNER, Search, SearchState
+from reflow.rag.tables import Search
 
 if TYPE_CHECKING:
     from reflow.rag.corpus import Corpus
 
-
-class SearchRow(rf.Object, rename="camel"):
-    """A stored search in a list. Times are milliseconds.
-
-    `asked` is what was embedded, where a transformation changed it; `outdated`: its vector is of another model than
-    the chunks', so that it has to run again.
-    """
-
-    _id: str
-    _creationTime: float
-    input: str
-    options: Options
-    state: SearchState
-    error: str | None
-    name: str | None
-    pinned: bool
-    used: float
-    asks: int
-    asked: str | None
-    model: str | None
-    tokens: int | None
-    embedding_ms: float | None
-    transform_ms: float | None
-    rerank_ms: float | None
-    outdated: bool
+_SPARE = 20
+"""Stored searches with the same question as the one that similar ones are looked for, at most, that are passed over."""
 
 
-class PastRow(SearchRow):
-    """An earlier search that was found; `score` is BM25 or a cosine."""
-
-    score: float
-
-
-class Results(Found):
-    """What a stored search shows; `error` is why its last run failed."""
-
-    state: SearchState
-    error: str | None
-
-
-class Explanation(Explained, rename="camel"):
-    """The same with reasons, and how it came about."""
-
-    options: Options
-    asked: str
-    """What was embedded."""
-    model: str | None
-    importance: dict[str, float]
-    """Weights of sources that are not 1, by the source's id: of those that show up."""
-
-
-class Near(rf.Object):
-    """The chunks nearest to a chunk. `error`: it has no vector and will have none."""
-
-    target: ResultRow
-    rows: list[ResultRow]
-    error: str | None = rf.missing()
-
-
-class Choices(rf.Object, rename="camel"):
-    """What a search can be asked for here."""
-
-    transforms: list[str]
-    rerank: bool
-    filters: list[str]
-    categories: list[str]
-    limit: int
-
-
-class FoundOnce(Found):
-    """What a search found that is not stored. `searchMs` is without embedding, rewriting and reranking."""
-
-    asked: str
-    spent: list[Spent]
-    search_ms: float
-
-
-class Searches(Part):
+class Searches(Finding):
     """Searches by words, by meaning and by both, stored as documents."""
 
     def __init__(self, corpus: Corpus) -> None:
-        super().__init__(corpus, "searches")
+        super().__init__(corpus)
         self.runs = SearchRuns(self, corpus)
         self.start = self.mutation("start", self._start)
         self.rerun = self.mutation("rerun", self._rerun)
         self.results = self.query("results", self._results)
+        self.explain = self.query("explain", self._explain)
         self.get = self.query("get", self._get)
         self.history = self.query("history", self._history)
+        self.past = self.query("past", self._past)
+        self.similar = self.query("similar", self._similar)
+        self.pin = self.mutation("pin", self._pin)
+        self.delete = self.mutation("delete", self._delete)
+        self.near = self.query("near", self._near)
+        self.choices = self.query("choices", self._choices)
 
     # Whose
 
-    def _own(self, ctx: rf.QueryCtx | rf.MutationCtx) -> dict[str, str]:
-        """The caller as the first field of an index: their rows only. Nobody has any."""
-        owner = self.corpus.owner
-        return {} if owner is None else {OWNER: owner.of(ctx.auth.identity()) or ""}
-
-    async def _found(self, ctx: rf.QueryCtx | rf.MutationCtx, id: str) -> Search:
+    async def _search(self, ctx: rf.QueryCtx | rf.MutationCtx, id: str) -> Search:
         """A search of the caller's. Raises ApplicationError."""
         return await self.found(ctx, self.corpus.tables.Search, id, "search")
 
@@ -136,7 +77,8 @@ class Searches(Part):
 
     async def _start(self, ctx: rf.MutationCtx, input: str, options: Options | None = None) -> str:
         """The id of a search, at once: of the identical one where there is one, else of a new one that begins now."""
-        text, options = await self._checked(ctx, input, options or Options())
+        text = check_input(input, self.corpus.limits)
+        options = await self._checked(ctx, options or Options())
         table, own, now = self.corpus.tables.Search, self._own(ctx), ctx.now() * 1000
         digest = digest_of(text, options)
         found = await ctx.db.query(table).using(table.by_digest, **own, digest=digest).first()
@@ -170,25 +112,6 @@ class Searches(Part):
         if excess > 0:
             await ctx.db.delete_many([row.id for row in await unpinned.take(excess)])
 
-    async def _checked(self, ctx: rf.QueryCtx | rf.MutationCtx, input: str, options: Options) -> tuple[str, Options]:
-        """Input and options that can be searched with. Raises ApplicationError that says what can't be."""
-        text = check_input(input, self.corpus.limits)
-        settings = self.corpus.search
-        check_options(options, self.corpus.limits, settings.transforms, settings.reranker is not None)
-        sources = None if options.sources is None else sorted(set(options.sources))
-        for id in sources or ():
-            await self.found(ctx, self.corpus.tables.Source, id, "source")
-        try:
-            await ctx.db.search(self.corpus.tables.Chunk.words, "", limit=1, filter=options.conditions)
-        except (InvalidFilter, DefinitionError) as error:
-            known = ", ".join(self._filters)
-            raise rf.ApplicationError(f"This filter can't be used: {error} (filters: {known})") from None
-        return text, msgspec.structs.replace(options, sources=sources)
-
-    @property
-    def _filters(self) -> tuple[str, ...]:
-        return tuple(name for name in self.corpus.tables.Chunk.words.filters if name != OWNER)
-
     async def _is_outdated(self, ctx: rf.QueryCtx | rf.MutationCtx, row: Search) -> bool:
         """Whether a search's vector is of another model than the one that the chunks' vectors in use are of."""
         if row.question is None or not row.options.needs_vector:
@@ -199,7 +122,7 @@ class Searches(Part):
 
     async def _rerun(self, ctx: rf.MutationCtx, search_id: str) -> None:
         """Rewrites, embeds and reranks anew. Until then the search shows what it showed before."""
-        row = await self._found(ctx, search_id)
+        row = await self._search(ctx, search_id)
         await self.runs.start(ctx, row, anew=True)
 
     # Results
@@ -209,21 +132,47 @@ class Searches(Part):
 
         `mode` shows it as if it had been asked so.
         """
-        row = await self._found(ctx, search_id)
+        row = await self._search(ctx, search_id)
         options = row.options if mode is None else msgspec.structs.replace(row.options, mode=mode)
         waits = row.state == "pending" and (row.question is None or (options.rerank and row.reranked is None))
         if waits and options.needs_vector:
             return None
         found = await self._retrieval(ctx, row, options).found(row.reranked if options.rerank else None)
-        return Results(**_fields(found), state=row.state, error=row.error)
+        return Results(**fields_of(found), state=row.state, error=row.error)
 
     def _retrieval(self, ctx: rf.QueryCtx, row: Search, options: Options) -> Retrieval:
         question = row.question or Question(text=row.input)
-        return Retrieval(ctx.db, self.corpus.tables, question, options, limits=self.corpus.limits, within={})
+        return Retrieval(
+            ctx.db, self.corpus.tables, question, options, limits=self.corpus.limits, within=self._own(ctx)
+        )
+
+    async def _explain(self, ctx: rf.QueryCtx, search_id: str, mode: Mode | None = None) -> Explanation | None:
+        """The same, with the place of each chunk in both rankings, and what was left out and why.
+
+        A reranker gives no reasons: what is explained is the order that it was given.
+        """
+        row = await self._search(ctx, search_id)
+        options = row.options if mode is None else msgspec.structs.replace(row.options, mode=mode)
+        if row.question is None and row.state == "pending" and options.needs_vector:
+            return None
+        told = await self._retrieval(ctx, row, options).explained()
+        row_shown = shown(row, False)
+        return Explanation(**fields_of(told), options=options, asked=row.asked or row.input, model=row_shown["model"])
+
+    async def vector(self, ctx: rf.QueryCtx, search_id: str) -> NDArray[np.float32] | None:
+        """The vector of a search's question, of the model that the chunks' vectors in use are of; None while there is
+        none. Raises ApplicationError for an unknown search."""
+        row = await self._search(ctx, search_id)
+        embeddings = [] if row.question is None else row.question.embeddings
+        generations = await ctx.generations.list(self.corpus.tables.Chunk.meaning)
+        active = next((one.model for one in generations if one.state == "active"), None)
+        return next((one.array for one in embeddings if active is None or one.model == active), None)
+
+    # Stored searches
 
     async def _get(self, ctx: rf.QueryCtx, search_id: str) -> SearchRow:
         """A stored search. Raises for an unknown one."""
-        return await self._row(ctx, await self._found(ctx, search_id))
+        return await self._row(ctx, await self._search(ctx, search_id))
 
     async def _history(
         self, ctx: rf.QueryCtx, pagination_opts: rf.PaginationOptions, pinned: bool | None = None
@@ -237,16 +186,90 @@ class Searches(Part):
         return page.with_items([await self._row(ctx, row) for row in page.page])
 
     async def _row(self, ctx: rf.QueryCtx, row: Search) -> SearchRow:
-        return SearchRow(**await self._shown(ctx, row))
+        return SearchRow(**shown(row, await self._is_outdated(ctx, row)))
 
-    async def _shown(self, ctx: rf.QueryCtx, row: Search) -> dict[str, Any]:
-        """A search's fields in a list."""
-        embeddings = [] if row.question is None else row.question.embeddings
-        same = {name: getattr(row, name) for name in SearchRow.__struct_fields__ if name in row.__struct_fields__}
-        model = str(embeddings[0].model) if embeddings else None
-        return same | {"model": model, "outdated": await self._is_outdated(ctx, row)}
+    async def _past(self, ctx: rf.QueryCtx, input: str, limit: int = 10) -> list[PastRow]:
+        """Earlier searches that hold words of `input`, the best first."""
+        check_limit(limit, self.corpus.limits)
+        hits = await ctx.db.search(self.corpus.tables.Search.words, input, limit=limit, **self._any(ctx))
+        return await self._past_rows(ctx, hits)
 
+    async def _similar(self, ctx: rf.QueryCtx, search_id: str, limit: int = 10) -> list[PastRow] | None:
+        """Earlier searches for something alike, the nearest first, without those for the very same; None while the
+        question is not embedded."""
+        check_limit(limit, self.corpus.limits)
+        row = await self._search(ctx, search_id)
+        if row.question is None or not row.question.embeddings:
+            return None if row.state == "pending" else []
+        index = self.corpus.tables.Search.meaning
+        try:
+            hits = await ctx.db.nearest(index, row.question.embeddings, limit=limit + 1 + _SPARE, **self._any(ctx))
+        except GenerationMismatch:
+            return []  # the searches are about to follow the chunks to another model
+        others = [hit for hit in hits if hit.doc.question_digest != row.question_digest]
+        return await self._past_rows(ctx, others[:limit])
 
-def _fields(value: msgspec.Struct) -> dict[str, Any]:
-    """A struct's fields as they are, for one that has more."""
-    return {name: getattr(value, name) for name in value.__struct_fields__}
+    def _any(self, ctx: rf.QueryCtx) -> dict[str, Any]:
+        """The caller as a condition, typed as any other."""
+        return dict(self._own(ctx))
+
+    async def _past_rows(self, ctx: rf.QueryCtx, hits: Sequence[rf.Hit[Search]]) -> list[PastRow]:
+        return [PastRow(**shown(hit.doc, await self._is_outdated(ctx, hit.doc)), score=hit.score) for hit in hits]
+
+    async def _pin(self, ctx: rf.MutationCtx, search_id: str, pinned: bool = True, name: str | None = None) -> None:
+        """Keeps a search as a standing one, under a name, or lets it go again."""
+        row = await self._search(ctx, search_id)
+        most = self.corpus.limits.source_name_length
+        changes: dict[str, Any] = {"pinned": pinned}
+        if name is not None:
+            changes["name"] = name.strip()[:most] or rf.UNSET
+        await ctx.db.patch(row.id, **changes)
+
+    async def _delete(self, ctx: rf.MutationCtx, search_id: str) -> None:
+        """Forgets a search; nothing happens where there is none. A run that is under way has no effect any more."""
+        known = ctx.db.normalize_id(self.corpus.tables.Search, search_id)
+        if known is not None and await ctx.db.get(known) is not None:
+            await ctx.db.delete(known)
+
+    # Neighbours and choices
+
+    async def _near(
+        self,
+        ctx: rf.QueryCtx,
+        chunk: str,
+        limit: int = 10,
+        other_sources: bool = False,
+        min_length: int | None = None,
+    ) -> Near | None:
+        """The chunks nearest to a chunk, without itself; None while it has no vector. Raises for an unknown chunk.
+
+        `other_sources` leaves out those of its own source.
+        """
+        check_limit(limit, self.corpus.limits)
+        table = self.corpus.tables.Chunk
+        return await near(
+            ctx,
+            table,
+            await self.found(ctx, table, chunk, "chunk"),
+            limit=limit,
+            other_sources=other_sources,
+            min_length=min_length,
+            within=self._any(ctx),
+        )
+
+    async def _choices(self, ctx: rf.QueryCtx) -> Choices:
+        """What searches of this corpus can be asked for."""
+        table, limits = self.corpus.tables.Source, self.corpus.limits
+        categories: list[str] = []
+        query = ctx.db.query(table).using(table.by_category, **self._own(ctx))
+        following = await query.gte("").first()
+        while following is not None and following.category is not None and len(categories) < limits.choices_listed:
+            categories.append(following.category)
+            following = await query.gt(following.category).first()
+        return Choices(
+            transforms=sorted(self.corpus.search.transforms),
+            rerank=self.corpus.search.reranker is not None,
+            filters=list(self._filters),
+            categories=categories,
+            limit=limits.search_results,
+        )

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import cast
 
+import reflow as rf
 from reflow.errors import ProviderError
 from reflow.rag.chat import Chat, Message, complete
 from reflow.rag.embedders.base import Kind
@@ -29,8 +31,11 @@ class Transformed:
     ms: float = 0.0
 
 
-Transform = Callable[[str], Awaitable[Transformed]]
-"""Its words are still searched for as they were typed."""
+Transform = Callable[[rf.ActionCtx, str], Awaitable[Transformed]]
+"""Changes what is embedded. The words that are searched for stay as they were typed."""
+
+ChatSource = Chat | Callable[[rf.ActionCtx], Chat | None]
+"""A model, or what finds it among the deployment's variables."""
 
 REWRITE = """\
 Rewrite the user's question as one that a search engine finds the answer to: spell out what it means, resolve \
@@ -41,24 +46,23 @@ Write a short passage, as it might stand in a text that answers the user's quest
 make one up: it is only used to find the real one. Answer with the passage only, in the question's language."""
 
 
-def rewrite(chat: Chat, instruction: str = REWRITE) -> Transform:
+def rewrite(chat: ChatSource, instruction: str = REWRITE) -> Transform:
     """Has a chat model put the question in words that are easier to find."""
     return _asking(chat, instruction, "query")
 
 
-def hypothetical(chat: Chat, instruction: str = HYPOTHETICAL) -> Transform:
+def hypothetical(chat: ChatSource, instruction: str = HYPOTHETICAL) -> Transform:
     """Has a chat model make up an answer: real answers are nearer to it than to the question."""
     return _asking(chat, instruction, "document")
 
 
-def _asking(chat: Chat, instruction: str, kind: Kind) -> Transform:
-    async def transform(text: str) -> Transformed:
+def _asking(source: ChatSource, instruction: str, kind: Kind) -> Transform:
+    async def transform(ctx: rf.ActionCtx, text: str) -> Transformed:
+        chat = _chat_of(source, ctx)
         messages = [Message(role="system", content=instruction), Message(role="user", content=text)]
         said = await complete(chat, messages, longest=LONGEST)
         if not said.text.strip():
-            raise ProviderError(
-                f"{chat.id} answered nothing to the question it was to rewrite", "garbage", retryable=True
-            )
+            raise ProviderError(f"{chat.id} made nothing of the question", "garbage", retryable=True)
         return Transformed(
             text=said.text.strip(),
             kind=kind,
@@ -69,3 +73,14 @@ def _asking(chat: Chat, instruction: str, kind: Kind) -> Transform:
         )
 
     return transform
+
+
+def _chat_of(source: ChatSource, ctx: rf.ActionCtx) -> Chat:
+    if hasattr(source, "stream"):
+        return cast(Chat, source)
+    chat = cast("Callable[[rf.ActionCtx], Chat | None]", source)(ctx)
+    if chat is None:
+        raise ProviderError(
+            "there is no chat model to rewrite the question with: set one, or leave transform out", "settings"
+        )
+    return chat
