@@ -50,6 +50,17 @@ class Chat(Protocol):
         ...
 
 
+Chooser = Callable[["rf.QueryCtx | rf.MutationCtx | rf.ActionCtx"], "Chat | None"]
+"""Which model it is, by the deployment's variables."""
+
+
+def chosen(chat: Chat | Chooser | None, ctx: rf.QueryCtx | rf.MutationCtx | rf.ActionCtx) -> Chat | None:
+    """The model itself, with its key from the variables where it takes it from there."""
+    found = chat(ctx) if callable(chat) else chat
+    configured = getattr(found, "configured", None)
+    return found if configured is None else configured(ctx.env)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Completion:
     """An answer as a whole, and what it took."""

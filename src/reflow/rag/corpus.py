@@ -18,9 +18,11 @@ from reflow.errors import DefinitionError
 from reflow.limits import DEFAULT, Limits
 from reflow.rag.answers import Answers
 from reflow.rag.asking import SearchSettings
+from reflow.rag.chat import Chat, Chooser, chosen
 from reflow.rag.chunking import CHUNK_CHARS, OVERLAP_CHARS, Splitter, chunker_id
 from reflow.rag.embedders.base import Embedder
 from reflow.rag.evaluation import Evaluation
+from reflow.rag.extractive import Extractive
 from reflow.rag.jobs import Jobs, Pace
 from reflow.rag.ledger import Ledger
 from reflow.rag.maps import Maps
@@ -29,7 +31,10 @@ from reflow.rag.reembed import model_of
 from reflow.rag.searches import Searches
 from reflow.rag.sources import Sources
 from reflow.rag.spending import Spending
+from reflow.rag.stored_templates import Templates
 from reflow.rag.tables import OWNER, Tables
+from reflow.rag.threads import Threads
+from reflow.rag.writing import Writing
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,30}")
 _PACE = Pace()
@@ -59,6 +64,9 @@ class Corpus:
 
     `search` has what searches can do besides: rewrite questions before they are embedded, rerank what was found.
 
+    `chat` words answers: a chat model, or a function of `ctx` that gives one or None, such as `configured_chat`. Where
+    there is none, answers are sentences of the sources, chosen as `extractive` says.
+
     `spending` holds the prices of models, and the budgets that stop work.
     """
 
@@ -79,6 +87,8 @@ class Corpus:
         keep_versions: int = 3,
         allow_private: bool = False,
         search: SearchSettings | None = None,
+        chat: Chat | Chooser | None = None,
+        extractive: Extractive | None = None,
         spending: Spending | None = None,
         limits: Limits = DEFAULT,
     ) -> None:
@@ -98,6 +108,8 @@ class Corpus:
         self.keep_versions = keep_versions
         self.allow_private = allow_private
         self.search = search or SearchSettings()
+        self.chat = chat
+        self.extractive = extractive or Extractive()
         self.spending = spending or Spending()
         self.limits = limits
         self.owner = _owner_of(owner)
@@ -106,6 +118,9 @@ class Corpus:
         self.jobs = Jobs(self)
         self.searches = Searches(self)
         self.answers = Answers(self)
+        self.writing = Writing(self)
+        self.threads = Threads(self)
+        self.templates = Templates(self)
         self.ledger = Ledger(self)
         self.evaluation = Evaluation(self)
         self.maps = Maps(self)
@@ -118,6 +133,9 @@ class Corpus:
             self.jobs,
             self.searches,
             self.answers,
+            self.writing,
+            self.threads,
+            self.templates,
             self.ledger,
             self.evaluation,
             self.maps,
@@ -137,6 +155,10 @@ class Corpus:
     def model(self) -> rf.Model:
         """Whose vectors they are. May load the model."""
         return model_of(self.embedder)
+
+    def chat_for(self, ctx: rf.QueryCtx | rf.MutationCtx | rf.ActionCtx) -> Chat | None:
+        """The chat model that words answers now, None where there is none."""
+        return chosen(self.chat, ctx)
 
     def owned(self, row: rf.Table) -> dict[str, Any]:
         """The owner of a row as a field for another one: background work names it, since it has no caller."""

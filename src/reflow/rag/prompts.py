@@ -41,8 +41,7 @@ class Passage(rf.Object, rename="camel"):
     text: str | None = rf.missing()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Turn:
+class Turn(rf.Object):
     """A question before, and its answer."""
 
     question: str
@@ -57,6 +56,11 @@ class Prompt:
     passages: list[Passage]
     used: int
     tokens: int
+
+    @classmethod
+    def empty(cls, passages: list[Passage]) -> Prompt:
+        """No prompt: no model is asked."""
+        return cls(messages=[], passages=passages, used=0, tokens=0)
 
 
 class PromptTooLong(rf.ReflowError):

@@ -1,0 +1,55 @@
+"""What the run of an answer and its transactions tell each other."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import reflow as rf
+from reflow.rag.chat import Message
+from reflow.rag.citations import Span
+from reflow.rag.prompts import Passage, Turn
+from reflow.rag.queries import Options, Spent
+from reflow.rag.tables import AnswerKind
+from reflow.rag.templates import Template
+
+
+class Job(rf.Object):
+    """What a run has to write."""
+
+    run: int
+    question: str
+    options: Options
+    chat: bool
+    """Whether a chat model words the answer."""
+    within: dict[str, str]
+    """Whose chunks are searched."""
+    template: Template
+    condense: Template | None
+    turns: list[Turn]
+    """What was said before, oldest first."""
+
+
+class Prepared(rf.Object):
+    """What an answer is made of."""
+
+    kind: AnswerKind
+    model: str | None
+    passages: list[Passage]
+    used: int
+    messages: list[Message]
+    tokens: int
+    searched: str
+    spent: list[Spent]
+    condense_ms: float | None
+    search_ms: float
+
+
+class Ending(rf.Object):
+    """How a run ends, with the last block. Without `spent` what the model took is estimated."""
+
+    state: Literal["done", "failed"]
+    number: int
+    spans: list[Span]
+    error: str | None = None
+    note: str | None = None
+    spent: Spent | None = None
