@@ -91,7 +91,8 @@ class Sources(Part):
         """
         about = About(name, category, importance, summary, fields, origin)
         found = await self.of_key(ctx, key)
-        known = kind or kind_by_names(key, name or (found.name if found else ""))
+        title = name or (key if found is None else found.name)
+        known = kind or kind_by_names(key, title)
         if known in ("pdf", "docx"):
             if kind is not None:
                 raise ApplicationError(f"a text can't be of kind {kind!r}: upload the file and call putFile")
@@ -100,8 +101,8 @@ class Sources(Part):
         if found is not None and _is_there(found, digest):
             return _added(await describe(ctx, self.corpus, found, about), changed=False)
         later = known == "html" or len(text) > self.corpus.limits.source_inline_chars
-        read = None if later else structured(text, known, _named_so(key, name))
-        content = None if read is None else content_of(read, cut(self.corpus, read), name or key)
+        read = None if later else structured(text, known, key if suffix_of(key) else title)
+        content = None if read is None else content_of(read, cut(self.corpus, read), title)
         self.versions_of.check(key, text, None if content is None else content.cuts)
         source = await self._described(ctx, found, key, known, about)
         version = await self.versions_of.begin(ctx, source, known, digest, bulk=bulk)
@@ -134,8 +135,9 @@ class Sources(Part):
         """
         about = About(name, category, importance, summary, fields, origin)
         found = await self.of_key(ctx, key)
-        known = kind or kind_by_names(key, name or (found.name if found else ""))
-        content = content_of_pieces(pieces, text, known, name or key)
+        title = name or (key if found is None else found.name)
+        known = kind or kind_by_names(key, title)
+        content = content_of_pieces(pieces, text, known, title)
         digest = self._digest(known, *(f"{piece.name}\0{piece.first_line}\0{piece.text}" for piece in pieces))
         if found is not None and _is_there(found, digest):
             return _added(await describe(ctx, self.corpus, found, about), changed=False)
@@ -306,11 +308,6 @@ class Sources(Part):
 def _is_there(source: Source, digest: str) -> bool:
     """Whether a source has a content already, or is about to."""
     return source.content_hash == digest and source.state not in HALTED
-
-
-def _named_so(key: str, name: str | None) -> str:
-    """What tells the language of code: a name with a suffix, if there is one."""
-    return name if name is not None and suffix_of(name) else key
 
 
 def _added(source: Source, *, changed: bool) -> Added:
