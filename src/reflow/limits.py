@@ -159,8 +159,14 @@ class Limits:
     # Sources
     source_bytes: int = 64 << 20
     """Size of a file or page that is read; larger ones are refused before anything looks into them."""
-    text_chars: int = 16 << 20
+    text_chars: int = 8 << 20
     """Characters of a source's text."""
+    source_pages: int = 10_000
+    """Pages of a PDF."""
+    source_headings: int = 10_000
+    """Entries of a PDF's outline that are looked at."""
+    source_unpacked_bytes: int = 64 << 20
+    """Size of a Word document's parts when they are unpacked, pictures apart."""
 
     # Providers of models
     model_requests: int = 4
@@ -207,6 +213,8 @@ class Limits:
     """Hits that are weighed by the importance of their sources, or reranked, at least."""
     search_attempts: int = 5
     """Tries of embedding a stored search's question, or reranking its hits, before it has failed."""
+    search_patience_seconds: float = 30.0
+    """Longest pause that a provider may ask for before a stored search has failed: somebody is waiting."""
     searches_kept: int = 10_000
     """Stored searches that are not pinned, in all or (in a corpus with owners) of one owner; the one that was used
     longest ago goes."""
@@ -244,6 +252,8 @@ class Limits:
     """Questions that one live evaluation searches for: it runs again with every change that one of them sees."""
     golden_batch: int = 32
     """Questions of a golden set that are embedded between two looks at what is left."""
+    golden_attempts: int = 8
+    """Tries to embed the questions of a golden set."""
     evaluation_requests: int = 4
     """Questions of a golden set that are embedded, or searched for by an action, at the same time."""
     ledger_shards: int = 4
