@@ -194,7 +194,7 @@ class Evaluation(Part):
         reranker = self.corpus.search.reranker
         if options.rerank and reranker is not None:
             candidates = await ctx.run_query(self.candidates_for, asked.question, options)
-            order, cost = await judge(reranker, text, candidates)
+            order, cost = await judge(ctx, reranker, text, candidates)
             spent += [] if cost is None else [cost]
         if spent:
             await ctx.run_mutation(self.spend, spent)

@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 import reflow as rf
-from reflow.errors import ApplicationError, ProviderError, ReflowError, RetryAfter
+from reflow.errors import ApplicationError, ProviderError, ReflowError
 from reflow.rag.asking import ask
 from reflow.rag.metrics import Expected
 from reflow.rag.part import Part
@@ -16,7 +16,8 @@ from reflow.rag.tables import OWNER, Golden, GoldenQuestion
 if TYPE_CHECKING:
     from reflow.rag.corpus import Corpus
 
-RETRY = rf.Retry(attempts=10, first=1.0, factor=2.0, longest=120.0)
+RETRY = rf.Retry(attempts=20)
+"""After a stop of the server: what fails otherwise is counted by the work itself."""
 
 
 class GoldenRow(rf.Object, rename="camel"):
@@ -205,18 +206,29 @@ class GoldenSet:
                     break
         return found
 
-    async def _embed(self, ctx: rf.ActionCtx, owner: str | None, transform: str | None) -> None:
-        """Embeds what lacks a vector. What fails for good is noted; else the whole is tried again."""
+    async def _embed(self, ctx: rf.ActionCtx, owner: str | None, transform: str | None, attempt: int = 1) -> None:
+        """Embeds what lacks a vector. Where that fails it is tried again later, and in the end noted as failed."""
         turns = asyncio.Semaphore(self._limits.evaluation_requests)
 
         async def one(row: Lacking) -> None:
             async with turns:
                 await self._embed_one(ctx, row, transform)
 
-        while rows := await ctx.run_query(self.lacking, owner, transform):
-            for ended in await asyncio.gather(*map(one, rows), return_exceptions=True):
-                if isinstance(ended, BaseException):
-                    raise ended
+        try:
+            while rows := await ctx.run_query(self.lacking, owner, transform):
+                ended = await asyncio.gather(*map(one, rows), return_exceptions=True)
+                if error := next((one for one in ended if one is not None), None):
+                    raise error
+        except Exception as error:
+            if _may_work_later(error) and attempt < self._limits.golden_attempts:
+                pause = error.seconds if isinstance(error, rf.RetryAfter) else 2.0**attempt
+                await ctx.scheduler.run_after(pause, self.embed, owner, transform, attempt + 1)
+                return
+            ctx.log(f"questions of the golden set can't be embedded: {error!r}", level="ERROR")
+            reason = str(error) or type(error).__name__
+            while rows := await ctx.run_query(self.lacking, owner, transform):
+                for row in rows:
+                    await ctx.run_mutation(self.keep, row.golden, transform, None, reason)
 
     async def _embed_one(self, ctx: rf.ActionCtx, row: Lacking, transform: str | None) -> None:
         reason = await ctx.run_mutation(self.refuse, row.golden, transform)
@@ -224,8 +236,8 @@ class GoldenSet:
             return
         try:
             asked = await ask(self._corpus, ctx, row.question, Options(transform=transform))
-        except ReflowError as error:
-            if isinstance(error, RetryAfter) or (isinstance(error, ProviderError) and error.retryable):
+        except ProviderError as error:
+            if not error.input_refused:
                 raise
             await ctx.run_mutation(self.keep, row.golden, transform, None, str(error))
         else:
@@ -256,3 +268,10 @@ class GoldenSet:
             await self._corpus.ledger.record(ctx, *(spent.entry(row) for spent in asked.spent))
         made.error = error
         await ctx.db.insert(made)
+
+
+def _may_work_later(error: Exception) -> bool:
+    """Whether to try again: what is not known to be final is taken for passing."""
+    if isinstance(error, ProviderError):
+        return error.retryable
+    return isinstance(error, rf.RetryAfter) or not isinstance(error, ReflowError)
