@@ -21,7 +21,7 @@ from reflow.rag.turns import Turn, Turns
 if TYPE_CHECKING:
     from reflow.rag.corpus import Corpus
 
-_AGAIN = rf.Retry(attempts=1_000_000, first=1.0, factor=1.0)
+_AGAIN = rf.Retry(attempts=1_000_000, first=0.25, factor=1.0)
 """Runs that end by an error or by kill -9 are followed by another one: what they did is saved."""
 
 _ALIVE = ("pending", "inProgress")
