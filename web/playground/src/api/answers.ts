@@ -14,14 +14,14 @@ export type Passage = {
   version: number;
   firstLine: number;
   lastLine: number;
-  page?: number;
+  page?: number | null;
   headings: string[];
   score: number;
   /** Where the same chunk is now; absent when it was changed or deleted since. */
   current?: { version: number; firstLine: number; lastLine: number };
   /** Its source is deleted. */
-  gone?: boolean;
-  text?: string;
+  gone?: boolean | null;
+  text?: string | null;
 };
 
 export type Answer = {
@@ -29,27 +29,27 @@ export type Answer = {
   _creationTime: number;
   question: string;
   /** The question as it was searched, in a thread. */
-  searched?: string;
-  thread?: string;
-  number?: number;
+  searched?: string | null;
+  thread?: string | null;
+  number?: number | null;
   state: AnswerState;
-  kind?: "chat" | "extractive" | "nothing";
-  error?: string;
+  kind?: "chat" | "extractive" | "nothing" | null;
+  error?: string | null;
   template: string;
-  model?: string;
+  model?: string | null;
   passages: Passage[];
   cited: number[];
   characters: number;
   attempts: number;
   retries: number;
-  nextTry?: number;
+  nextTry?: number | null;
   tokensIn: number;
   tokensOut: number;
   cost: number;
-  condenseMs?: number;
-  searchMs?: number;
-  firstTokenMs?: number;
-  totalMs?: number;
+  condenseMs?: number | null;
+  searchMs?: number | null;
+  firstTokenMs?: number | null;
+  totalMs?: number | null;
 };
 
 /** A stretch of an answer; with `passages` it is a citation mark such as "[1, 3]". */
@@ -59,7 +59,7 @@ export type Span = { text: string; passages?: number[] };
 export type TextPage = { blocks: { number: number; spans: Span[] }[]; full: boolean };
 
 export type Prompt = {
-  answer?: Answer;
+  answer?: Answer | null;
   messages: { role: string; content: string }[];
   passages: Passage[];
   leftOut: number[];
@@ -82,13 +82,13 @@ export type Template = {
 
 type Choice = {
   question: string;
-  thread?: string;
-  template?: string;
-  limit?: number;
-  mode?: "hybrid" | "dense" | "text";
-  sources?: string[];
-  category?: string;
-  minLength?: number;
+  thread?: string | null;
+  template?: string | null;
+  limit?: number | null;
+  mode?: "hybrid" | "dense" | "text" | null;
+  sources?: string[] | null;
+  category?: string | null;
+  minLength?: number | null;
 };
 
 export const answers = {

@@ -5,20 +5,20 @@ import { action, mutation, type None, type Paged, query } from "./reference.ts";
 export type Mode = "hybrid" | "dense" | "text";
 
 export type Options = {
-  mode?: Mode;
-  limit?: number;
+  mode?: Mode | null;
+  limit?: number | null;
   /** The share of meaning beside words, 0 to 1. */
-  weight?: number;
-  method?: "minmax" | "rrf";
+  weight?: number | null;
+  method?: "minmax" | "rrf" | null;
   /** JSON text of a Pinecone filter. */
-  filter?: string;
-  sources?: string[];
-  minLength?: number;
+  filter?: string | null;
+  sources?: string[] | null;
+  minLength?: number | null;
   /** Neighbours before and after each hit. */
-  before?: number;
-  after?: number;
-  transform?: string;
-  rerank?: boolean;
+  before?: number | null;
+  after?: number | null;
+  transform?: string | null;
+  rerank?: boolean | null;
   narrow?: { by: "source" | "category"; to: number };
 };
 
@@ -28,23 +28,24 @@ export type SearchRow = {
   input: string;
   options: Options;
   state: "pending" | "ready" | "failed";
-  error?: string;
-  name?: string;
+  error?: string | null;
+  name?: string | null;
   pinned: boolean;
   used: number;
   asks: number;
   /** The text that was embedded, where it was transformed. */
-  asked?: string;
-  model?: string;
-  inputTokens?: number;
-  embeddingMs?: number;
-  transformMs?: number;
-  rerankMs?: number;
+  asked?: string | null;
+  model?: string | null;
+  tokens?: number | null;
+  searchMs?: number | null;
+  embeddingMs?: number | null;
+  transformMs?: number | null;
+  rerankMs?: number | null;
   /** It was embedded by another model than the chunks are now. */
   outdated: boolean;
 };
 
-export type Leg = { rank?: number; score?: number };
+export type Leg = { rank?: number | null; score?: number | null; why?: string | null };
 
 export type ResultRow = {
   _id: string;
@@ -54,11 +55,11 @@ export type ResultRow = {
   version: number;
   number: number;
   text: string;
-  name?: string;
+  name?: string | null;
   headings: string[];
   kind: string;
-  category?: string;
-  page?: number;
+  category?: string | null;
+  page?: number | null;
   firstLine: number;
   lastLine: number;
   embedded: boolean;
@@ -68,9 +69,9 @@ export type ResultRow = {
   importance: number;
   dense: Leg;
   words: Leg;
-  rerank?: number;
+  rerank?: number | null;
   /** Its place in `passages`. */
-  passage?: number;
+  passage?: number | null;
 };
 
 /** Neighbouring chunks as one text. */
@@ -91,23 +92,18 @@ export type Results = {
   rows: ResultRow[];
   passages: Window[];
   stale: boolean;
-  note?: string;
-  error?: string;
-  narrowed?: string[];
+  note?: string | null;
+  error?: string | null;
+  narrowed?: string[] | null;
 };
 
-export type WhyRow = ResultRow & { denseWhy?: string; wordsWhy?: string };
-
 export type Explained = {
-  rows: WhyRow[];
-  leftOut: { row: ResultRow; why: string; denseWhy?: string; wordsWhy?: string }[];
+  rows: ResultRow[];
+  leftOut: { row: ResultRow; why: string }[];
   asked: string;
-  model?: string;
-  weight: number;
-  method: string;
   mode: Mode;
-  narrowed?: string[];
-  importance: { source: string; sourceName: string; importance: number }[];
+  options: Options;
+  narrowed?: string[] | null;
 };
 
 export type Near = { target: ResultRow; rows: ResultRow[]; error?: string };

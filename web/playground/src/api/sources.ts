@@ -11,20 +11,20 @@ export type Source = {
   name: string;
   kind: string;
   state: SourceState;
-  origin?: string;
+  origin?: string | null;
   /** The version that is searched; 0: none yet. */
   version: number;
-  pending?: number;
+  pending?: number | null;
   chunkCount: number;
   importance: number;
-  category?: string;
-  summary?: string;
-  error?: string;
+  category?: string | null;
+  summary?: string | null;
+  error?: string | null;
   updated: number;
   /** Only while it is not ready. */
   progress?: { embedded: number; total: number };
-  attempts?: number;
-  nextTry?: number;
+  attempts?: number | null;
+  nextTry?: number | null;
 };
 
 export type Version = {
@@ -32,10 +32,10 @@ export type Version = {
   state: "reading" | "embedding" | "ready" | "replaced" | "failed" | "stopped";
   kind: string;
   /** Where the original can be fetched. */
-  file?: string;
+  file?: string | null;
   characters: number;
   lines: number;
-  pages?: number;
+  pages?: number | null;
   chunkCount: number;
   reused: number;
   model: string;
@@ -45,8 +45,8 @@ export type Version = {
   retries: number;
   cost: number;
   attempts: number;
-  nextTry?: number;
-  error?: string;
+  nextTry?: number | null;
+  error?: string | null;
   created: number;
 };
 
@@ -61,16 +61,16 @@ export type Chunk = {
   text: string;
   firstLine: number;
   lastLine: number;
-  start?: number;
-  end?: number;
-  page?: number;
+  start?: number | null;
+  end?: number | null;
+  page?: number | null;
   headings: string[];
-  name?: string;
+  name?: string | null;
   kind: string;
-  category?: string;
+  category?: string | null;
   importance: number;
   embedded: boolean;
-  error?: string;
+  error?: string | null;
 };
 
 export type Totals = {
@@ -94,8 +94,8 @@ export type Job = {
   done: number;
   total: number;
   attempts: number;
-  nextTry?: number;
-  error?: string;
+  nextTry?: number | null;
+  error?: string | null;
   updated: number;
 };
 

@@ -53,6 +53,12 @@ export function lines(first: number, last: number): string {
   return first === last ? `line ${count(first)}` : `lines ${count(first)}–${count(last)}`;
 }
 
+/** Return a chunk's text without the heading it begins with, where that is shown beside it. */
+export function withoutHeading(text: string, headings: string[]): string {
+  const match = /^\s*#{1,6}\s+(.+?)\s*(?:\n|$)/.exec(text);
+  return match && match[1] === headings.at(-1) && text.length > match[0].length ? text.slice(match[0].length).trimStart() : text;
+}
+
 /** Return what went wrong, without the client's envelope around it. */
 export function reasonOf(error: unknown): string {
   if (error instanceof ConvexError) {

@@ -4,8 +4,8 @@ import type { ReactNode } from "react";
 import type { ResultRow } from "../api/searches.ts";
 import { useArrival } from "../lib/arrivals.ts";
 import { hashOf } from "../lib/place.ts";
-import { lines, many } from "../lib/words.ts";
-import { CompareIcon } from "./icons.tsx";
+import { lines, many, withoutHeading } from "../lib/words.ts";
+import { ArrowIcon, CompareIcon } from "./icons.tsx";
 import { Marked } from "./marked.tsx";
 import { Dot } from "./small.tsx";
 
@@ -43,7 +43,7 @@ export function Hit({ row, rank, arrives, words = [], moved = 0, isTwin, text, h
           {rank}
           {moved !== 0 && (
             <span className="hit-moved" data-up={moved > 0 || undefined} title={`${moved > 0 ? "Up" : "Down"} ${many(Math.abs(moved), "place")}`}>
-              {moved > 0 ? "▲" : "▼"}
+              <ArrowIcon size={11} />
             </span>
           )}
         </span>
@@ -51,14 +51,14 @@ export function Hit({ row, rank, arrives, words = [], moved = 0, isTwin, text, h
         <a className="hit-name cut" data-row href={href ?? hashOf("sources", row.source, { chunk: row._id })}>
           {row.name ?? row.sourceName}
         </a>
-        <span className="hit-place quiet number">{row.page === undefined ? lines(row.firstLine, row.lastLine) : `page ${row.page}`}</span>
+        <span className="hit-place quiet number">{row.page == null ? lines(row.firstLine, row.lastLine) : `page ${row.page}`}</span>
         <CompareLink row={row} />
         <Score score={row.score} bar={row.bar} />
       </div>
-      {(row.headings.length > 0 || row.name !== undefined) && (
-        <p className="hit-trail cut">{[row.name === undefined ? null : row.sourceName, ...row.headings].filter(Boolean).join(" › ")}</p>
+      {(row.headings.length > 0 || row.name != null) && (
+        <p className="hit-trail cut">{[row.name == null ? null : row.sourceName, ...row.headings].filter(Boolean).join(" › ")}</p>
       )}
-      <p className="hit-text">{text ?? <Marked text={row.text} words={words} />}</p>
+      <p className="hit-text">{text ?? <Marked text={withoutHeading(row.text, row.headings)} words={words} />}</p>
       {children}
     </li>
   );

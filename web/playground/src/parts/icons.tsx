@@ -48,6 +48,7 @@ export const HistoryIcon = icon(<path d="M4.5 12A7.5 7.5 0 1 0 7 6.4M4.5 4.5v4h4
 export const FilterIcon = icon(<path d="M4 6h16M7 12h10M10 18h4" />);
 export const RightIcon = icon(<path d="m9 5 7 7-7 7" />);
 export const DownIcon = icon(<path d="m5 9 7 7 7-7" />);
+export const ArrowIcon = icon(<path d="M12 20V5M6 11l6-6 6 6" strokeWidth={2.6} />);
 export const BackIcon = icon(<path d="M19 12H5M11 6l-6 6 6 6" />);
 export const SendIcon = icon(<path d="M12 19V5M6 11l6-6 6 6" />);
 export const LinkIcon = icon(<path d="M10 14a4 4 0 0 0 5.7 0l3-3A4 4 0 0 0 13 5.3l-1 1M14 10a4 4 0 0 0-5.7 0l-3 3A4 4 0 0 0 11 18.7l1-1" />);

@@ -5,7 +5,7 @@ import { sources } from "../api/sources.ts";
 import { hashOf, SCREENS, type Screen } from "../lib/place.ts";
 import { brief, count } from "../lib/words.ts";
 import { Boundary } from "../parts/boundary.tsx";
-import { KeyboardIcon, Logo, PinIcon, SearchIcon } from "../parts/icons.tsx";
+import { KeyboardIcon, Logo, MoreIcon, PinIcon, SearchIcon } from "../parts/icons.tsx";
 import { Key } from "../parts/small.tsx";
 import { Connection } from "./connection.tsx";
 import { TITLES } from "./navigation.ts";
@@ -32,6 +32,10 @@ export function Sidebar({ screen, openPalette, openHelp }: SidebarProps) {
         {SCREENS.map((one) => (
           <Entry key={one} screen={one} isHere={one === screen} />
         ))}
+        <UnstyledButton className="nav-entry nav-more" onClick={openPalette}>
+          <MoreIcon size={17} />
+          <span>More</span>
+        </UnstyledButton>
       </nav>
       <Boundary what="The list of pinned searches">
         <Pinned />

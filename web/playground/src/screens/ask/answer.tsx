@@ -22,7 +22,7 @@ export function AnswerView({ answer }: { answer: Answer }) {
   return (
     <article className="answer" aria-label={answer.question} data-state={answer.state}>
       <h2 className="question">{answer.question}</h2>
-      {answer.searched !== undefined && answer.searched !== answer.question && <p className="searched">Searched for “{answer.searched}”</p>}
+      {answer.searched != null && answer.searched !== answer.question && <p className="searched">Searched for “{answer.searched}”</p>}
       <Kind answer={answer} />
       {answer.state === "waiting" || answer.state === "searching" ? <UnderWay answer={answer} /> : <AnswerText answer={answer} isWriting={!isOver} />}
       {answer.error && (
@@ -53,7 +53,7 @@ function Kind({ answer }: { answer: Answer }) {
 
 function UnderWay({ answer }: { answer: Answer }) {
   const now = useNow();
-  const waits = answer.nextTry !== undefined && answer.nextTry > now;
+  const waits = answer.nextTry != null && answer.nextTry > now;
   return (
     <p className="under-way" role="status">
       <State of={answer.state} label={waits ? `Again in ${duration(answer.nextTry! - now)}` : undefined} />

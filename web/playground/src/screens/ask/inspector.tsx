@@ -50,14 +50,14 @@ function Content({ answer }: { answer: Answer }) {
 }
 
 function Numbers({ answer }: { answer: Answer }) {
-  const rows: [string, string | undefined][] = [
+  const rows: [string, string | null | undefined][] = [
     ["Asked", moment(answer._creationTime)],
     ["Template", answer.template],
     ["Model", answer.model],
-    ["Rewriting", answer.condenseMs === undefined ? undefined : duration(answer.condenseMs)],
-    ["Search", answer.searchMs === undefined ? undefined : duration(answer.searchMs)],
-    ["First word", answer.firstTokenMs === undefined ? undefined : duration(answer.firstTokenMs)],
-    ["In all", answer.totalMs === undefined ? undefined : duration(answer.totalMs)],
+    ["Rewriting", answer.condenseMs == null ? undefined : duration(answer.condenseMs)],
+    ["Search", answer.searchMs == null ? undefined : duration(answer.searchMs)],
+    ["First word", answer.firstTokenMs == null ? undefined : duration(answer.firstTokenMs)],
+    ["In all", answer.totalMs == null ? undefined : duration(answer.totalMs)],
     ["Tokens", answer.tokensIn > 0 ? `${brief(answer.tokensIn)} in, ${brief(answer.tokensOut)} out` : undefined],
     ["Cost", answer.cost > 0 ? money(answer.cost) : undefined],
     ["Tries", answer.attempts > 1 ? String(answer.attempts) : undefined],
@@ -65,7 +65,7 @@ function Numbers({ answer }: { answer: Answer }) {
   return (
     <dl className="numbers number">
       {rows
-        .filter(([, value]) => value !== undefined)
+        .filter(([, value]) => value != null)
         .map(([name, value]) => (
           <div key={name}>
             <dt>{name}</dt>

@@ -67,6 +67,6 @@ function Card({ passage }: { passage: Passage }) {
 
 function placeOf(passage: Passage): string {
   if (passage.gone) return "deleted since";
-  const place = passage.page === undefined ? lines(passage.firstLine, passage.lastLine) : `page ${passage.page}`;
+  const place = passage.page == null ? lines(passage.firstLine, passage.lastLine) : `page ${passage.page}`;
   return passage.current ? place : `${place}, changed since`;
 }

@@ -4,8 +4,10 @@ import { duration } from "../../lib/words.ts";
 
 /** Where an answer's time went, as a bar. */
 export function Timings({ answer }: { answer: Answer }) {
-  const { condenseMs = 0, searchMs = 0, totalMs } = answer;
-  if (totalMs === undefined) return null;
+  const { totalMs } = answer;
+  if (totalMs == null) return null;
+  const condenseMs = answer.condenseMs ?? 0;
+  const searchMs = answer.searchMs ?? 0;
   const first = Math.max(answer.firstTokenMs ?? totalMs, condenseMs + searchMs);
   const parts = [
     { name: "rewriting the question", ms: condenseMs },

@@ -5,7 +5,7 @@ import { useEffect, useState } from "react";
 import { type ResultRow, searches } from "../../api/searches.ts";
 import { type Chunk, type Source, sources } from "../../api/sources.ts";
 import { hashOf } from "../../lib/place.ts";
-import { lines, many, reasonOf } from "../../lib/words.ts";
+import { lines, many, reasonOf, withoutHeading } from "../../lib/words.ts";
 import { Empty } from "../../parts/empty.tsx";
 import { CompareIcon, SearchIcon } from "../../parts/icons.tsx";
 import { Dot, More, Waiting } from "../../parts/small.tsx";
@@ -105,7 +105,7 @@ function ItsChunks({ source }: { source: Source }) {
   );
 }
 
-type Card = Pick<Chunk, "id" | "source" | "text" | "firstLine" | "lastLine" | "name">;
+type Card = Pick<Chunk, "id" | "source" | "text" | "headings" | "firstLine" | "lastLine" | "name">;
 
 function Cards({ label, chunks }: { label: string; chunks: Card[] }) {
   return (
@@ -115,9 +115,9 @@ function Cards({ label, chunks }: { label: string; chunks: Card[] }) {
           <a className="card plain" href={hashOf("compare", chunk.id)} data-row>
             <span className="card-head">
               <Dot of={chunk.source} />
-              <span className="cut">{chunk.name ?? lines(chunk.firstLine, chunk.lastLine)}</span>
+              <span className="cut">{chunk.name ?? chunk.headings.at(-1) ?? lines(chunk.firstLine, chunk.lastLine)}</span>
             </span>
-            <span className="card-text">{chunk.text}</span>
+            <span className="card-text">{withoutHeading(chunk.text, chunk.headings)}</span>
           </a>
         </li>
       ))}

@@ -99,7 +99,7 @@ function Walk({ near }: { near: Near }) {
   return (
     <section className="column" aria-label="Nearest">
       <h2 className="column-title">
-        Nearest <span>press <Key>1</Key> to <Key>9</Key> to walk, <Key>⌫</Key> to go back</span>
+        Nearest <span>press <Key>1</Key> to <Key>9</Key> to walk, <Key>Backspace</Key> goes back</span>
       </h2>
       <ol className="hits" aria-label="Nearest neighbours">
         {near.rows.map((row, index) => (

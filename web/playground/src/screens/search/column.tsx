@@ -1,6 +1,6 @@
 import { useQuery } from "convex/react";
 import { type ReactNode, useRef } from "react";
-import { type Mode, type ResultRow, type Results, type SearchRow, searches, type WhyRow } from "../../api/searches.ts";
+import { type Mode, type ResultRow, type Results, type SearchRow, searches } from "../../api/searches.ts";
 import { useArrivals } from "../../lib/arrivals.ts";
 import { useMoves } from "../../lib/moves.ts";
 import { wordsOf } from "../../lib/words.ts";
@@ -65,16 +65,16 @@ function Explanation(props: ColumnProps) {
   if (explained.rows.length === 0) return <Nothing mode={mode} />;
   return (
     <>
-      <Rows {...props} rows={explained.rows} whyOf={(row) => <Why row={row} weight={explained.weight} mode={mode} />} />
+      <Rows {...props} rows={explained.rows} whyOf={(row) => <Why row={row} weight={search.options.weight ?? 0.75} mode={mode} />} />
       <LeftOut rows={explained.leftOut} />
     </>
   );
 }
 
 type RowsProps = ColumnProps & {
-  rows: WhyRow[];
+  rows: ResultRow[];
   textOf?: (row: ResultRow) => ReactNode;
-  whyOf?: (row: WhyRow) => ReactNode;
+  whyOf?: (row: ResultRow) => ReactNode;
 };
 
 function Rows({ mode, search, rows, pointed, point, textOf, whyOf }: RowsProps) {
@@ -104,7 +104,7 @@ function Rows({ mode, search, rows, pointed, point, textOf, whyOf }: RowsProps) 
 
 /** A hit between its neighbours, where they were asked for. */
 function aroundOf(row: ResultRow, results: Results): ReactNode {
-  const window = row.passage === undefined ? undefined : results.passages[row.passage];
+  const window = row.passage == null ? undefined : results.passages[row.passage];
   const at = window?.text.indexOf(row.text) ?? -1;
   if (!window || at < 0) return undefined;
   return (

@@ -1,20 +1,20 @@
-import type { Explained, Leg, Mode, WhyRow } from "../../api/searches.ts";
+import type { Explained, Leg, Mode, ResultRow } from "../../api/searches.ts";
 import { lines } from "../../lib/words.ts";
 import { Dot } from "../../parts/small.tsx";
 
 /** What each way of searching made of a chunk. */
-export function Why({ row, weight, mode }: { row: WhyRow; weight: number; mode: Mode }) {
+export function Why({ row, weight, mode }: { row: ResultRow; weight: number; mode: Mode }) {
   return (
     <dl className="why number">
-      {mode !== "text" && <LegLine name="meaning" share={mode === "hybrid" ? weight : null} leg={row.dense} why={row.denseWhy} />}
-      {mode !== "dense" && <LegLine name="words" share={mode === "hybrid" ? 1 - weight : null} leg={row.words} why={row.wordsWhy} />}
+      {mode !== "text" && <LegLine name="meaning" share={mode === "hybrid" ? weight : null} leg={row.dense} />}
+      {mode !== "dense" && <LegLine name="words" share={mode === "hybrid" ? 1 - weight : null} leg={row.words} />}
       {row.importance !== 1 && (
         <div>
           <dt>importance</dt>
           <dd>× {row.importance}</dd>
         </div>
       )}
-      {row.rerank !== undefined && (
+      {row.rerank != null && (
         <div>
           <dt>reranker</dt>
           <dd>{row.rerank.toFixed(3)}</dd>
@@ -24,7 +24,7 @@ export function Why({ row, weight, mode }: { row: WhyRow; weight: number; mode: 
   );
 }
 
-function LegLine({ name, share, leg, why }: { name: string; share: number | null; leg: Leg; why?: string | undefined }) {
+function LegLine({ name, share, leg }: { name: string; share: number | null; leg: Leg }) {
   return (
     <div>
       <dt>
@@ -32,9 +32,9 @@ function LegLine({ name, share, leg, why }: { name: string; share: number | null
         {share !== null && <span className="quiet"> {Math.round(share * 100)} %</span>}
       </dt>
       <dd>
-        {leg.score === undefined ? "not found" : leg.score.toFixed(3)}
-        {leg.rank !== undefined && <span className="quiet"> rank {leg.rank}</span>}
-        {why && <span className="why-text">{why}</span>}
+        {leg.score == null ? "not found" : leg.score.toFixed(3)}
+        {leg.rank != null && <span className="quiet"> rank {leg.rank}</span>}
+        {leg.why && <span className="why-text">{leg.why}</span>}
       </dd>
     </div>
   );

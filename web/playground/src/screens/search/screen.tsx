@@ -111,14 +111,14 @@ function About({ search }: { search: SearchRow }) {
       </span>
       <Facts
         of={[
-          search.embeddingMs !== undefined && `embedded in ${duration(search.embeddingMs)}`,
-          search.inputTokens !== undefined && many(search.inputTokens, "token"),
-          search.transformMs !== undefined && `changed in ${duration(search.transformMs)}`,
-          search.rerankMs !== undefined && `reranked in ${duration(search.rerankMs)}`,
+          search.embeddingMs != null && `embedded in ${duration(search.embeddingMs)}`,
+          search.tokens != null && many(search.tokens, "token"),
+          search.transformMs != null && `changed in ${duration(search.transformMs)}`,
+          search.rerankMs != null && `reranked in ${duration(search.rerankMs)}`,
           search.asks > 1 && `asked ${search.asks} times`,
         ]}
       />
-      {search.asked !== undefined && search.asked !== search.input && <p className="lab-asked">Searched for “{search.asked}”</p>}
+      {search.asked != null && search.asked !== search.input && <p className="lab-asked">Searched for “{search.asked}”</p>}
       {search.outdated && <p className="lab-asked">Embedded by another model than the chunks are now: run it again.</p>}
     </div>
   );

@@ -124,8 +124,8 @@ function Past({ search }: { search: SearchRow }) {
         of={[
           set > 0 && many(set, "option"),
           search.asks > 1 && `${search.asks} times`,
-          search.inputTokens !== undefined && many(search.inputTokens, "token"),
-          search.embeddingMs !== undefined && duration(search.embeddingMs),
+          search.tokens != null && many(search.tokens, "token"),
+          search.embeddingMs != null && duration(search.embeddingMs),
           ago(search.used, now),
         ]}
       />

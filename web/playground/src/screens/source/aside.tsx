@@ -40,8 +40,8 @@ function Chosen({ source, chunk }: { source: Source; chunk: Chunk }) {
       <Facts
         of={[
           lines(chunk.firstLine, chunk.lastLine),
-          chunk.page !== undefined && `page ${chunk.page}`,
-          chunk.start !== undefined && `characters ${count(chunk.start)}–${count(chunk.end ?? chunk.start)}`,
+          chunk.page != null && `page ${chunk.page}`,
+          chunk.start != null && `characters ${count(chunk.start)}–${count(chunk.end ?? chunk.start)}`,
         ]}
       />
       {chunk.error && (

@@ -60,7 +60,7 @@ function rangesOf(text: string, offset: number, chunks: Chunk[]): Range[] {
   const placeOf = placesOf(text);
   const ranges: Range[] = [];
   chunks.forEach((chunk, at) => {
-    if (chunk.start === undefined || chunk.end === undefined) return;
+    if (chunk.start == null || chunk.end == null) return;
     ranges.push({ start: placeOf(chunk.start - offset), end: placeOf(chunk.end - offset), at });
   });
   return ranges.sort((a, b) => a.start - b.start);

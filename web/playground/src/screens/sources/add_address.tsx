@@ -51,7 +51,7 @@ export function AddAddress({ added }: { added: (name: string) => void }) {
       ))}
       <div className="add-end">
         <span className="outcome">The server fetches the pages; addresses inside its own network are refused.</span>
-        <Button type="submit" size="sm" loading={isAdding} disabled={addresses.length === 0} rightSection={<Key>Ctrl ↵</Key>}>
+        <Button type="submit" size="sm" loading={isAdding} disabled={addresses.length === 0} rightSection={<Key>Ctrl Enter</Key>}>
           Fetch
         </Button>
       </div>

@@ -66,7 +66,7 @@ export function AddText({ added }: { added: (name: string) => void }) {
       )}
       <div className="add-end">
         <span className="outcome">Found by its words at once, by its meaning a moment later.</span>
-        <Button type="submit" size="sm" loading={deed.isRunning} disabled={!text.trim()} rightSection={<Key>Ctrl ↵</Key>}>
+        <Button type="submit" size="sm" loading={deed.isRunning} disabled={!text.trim()} rightSection={<Key>Ctrl Enter</Key>}>
           Add text
         </Button>
       </div>

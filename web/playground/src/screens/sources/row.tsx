@@ -30,7 +30,7 @@ export function SourceLine({ source, arrives }: { source: Source; arrives: boole
             source.version > 0 && many(source.chunkCount, "chunk"),
             source.version > 1 && `version ${source.version}`,
             source.category,
-            source.origin !== undefined && source.origin !== source.name && source.origin,
+            source.origin != null && source.origin !== source.name && source.origin,
           ]}
         />
       </div>
@@ -53,7 +53,7 @@ export function SourceLine({ source, arrives }: { source: Source; arrives: boole
 
 function Progress({ source, now }: { source: Source; now: number }) {
   const { progress, nextTry } = source;
-  const waits = nextTry !== undefined && nextTry > now ? `again in ${duration(nextTry - now)}` : undefined;
+  const waits = nextTry != null && nextTry > now ? `again in ${duration(nextTry - now)}` : undefined;
   const share = progress && progress.total > 0 ? progress.embedded / progress.total : 0;
   return (
     <>
