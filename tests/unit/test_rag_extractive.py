@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 from reflow.rag.embedders.base import batching
 from reflow.rag.extractive import Extractive, Sentence, extract, overlap, sentences_of, words_of
 from reflow.rag.prompts import Passage
+from reflow.testing import HashingEmbedder
 from tests.support import arun
-from tests.support.words import Words
 
 
 def passage(text: str, number: int = 1, first_line: int = 1) -> Passage:
@@ -25,7 +25,7 @@ def split(text: str, first_line: int = 1) -> list[tuple[str, int, int]]:
 def answer(question: str, *texts: str, **settings: float) -> list[Sentence]:
     passages = [passage(text, number) for number, text in enumerate(texts, 1)]
     chosen = Extractive(**settings)  # type: ignore[arg-type]
-    return arun(extract(batching(Words()), question, passages, chosen, most=64)).sentences
+    return arun(extract(batching(HashingEmbedder()), question, passages, chosen, most=64)).sentences
 
 
 def test_sentences_know_their_lines() -> None:
