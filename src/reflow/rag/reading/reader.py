@@ -7,8 +7,11 @@ import re
 from reflow.errors import UnreadableSource
 from reflow.limits import DEFAULT, Limits
 from reflow.rag.reading import code, markdown
+from reflow.rag.reading.docx import read_docx
 from reflow.rag.reading.encodings import decode
+from reflow.rag.reading.html import charset_of, read_html
 from reflow.rag.reading.kinds import KINDS, kind_of, language_of, suffix_of
+from reflow.rag.reading.pdf import read_pdf
 from reflow.rag.reading.text import Kind, Text
 
 _CHARSET = re.compile(r"charset\s*=\s*\"?([\w.:-]{1,40})", re.IGNORECASE)
@@ -29,9 +32,10 @@ def read(data: bytes, name: str, content_type: str | None = None, *, limits: Lim
     check_size(len(data), name, limits)
     if not data.strip(b" \t\r\n\v\f\0\xef\xbb\xbf\xff\xfe"):
         raise UnreadableSource("empty", f"{name} is empty")
-    text = _read(kind_of(data, name, content_type), data, name, content_type)
+    text = _read(kind_of(data, name, content_type), data, name, content_type, limits)
     if not text.text or text.text.isspace():
-        raise UnreadableSource("empty", f"{name} holds nothing but white space")
+        why = "no text that is there without its scripts" if text.kind == "html" else "nothing but white space"
+        raise UnreadableSource("empty", f"{name} holds {why}")
     if len(text.text) > limits.text_chars:
         raise UnreadableSource(
             "too_large",
@@ -56,11 +60,17 @@ def read_text(text: str, name: str) -> Text:
     return _structured(kind, text, language, None)
 
 
-def _read(kind: Kind, data: bytes, name: str, content_type: str | None) -> Text:
-    if kind in ("html", "pdf", "docx"):
-        raise UnreadableSource("unsupported", f"{name} is of a kind that is not read: {kind}")
+def _read(kind: Kind, data: bytes, name: str, content_type: str | None, limits: Limits) -> Text:
+    if kind == "pdf":
+        return read_pdf(data, name, limits)
+    if kind == "docx":
+        return read_docx(data, name, limits)
     charset = _CHARSET.search(content_type or "")
-    text, encoding = decode(data, name, charset[1] if charset else None)
+    declared = charset[1] if charset else charset_of(data) if kind == "html" else None
+    text, encoding = decode(data, name, declared)
+    if kind == "html":
+        text, headings, title = read_html(text)
+        return Text(text=text, kind=kind, title=title, headings=headings, encoding=encoding)
     return _structured(kind, text, language_of(name), encoding)
 
 
