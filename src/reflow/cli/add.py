@@ -14,7 +14,6 @@ from reflow.cli.output import UsageError, note, show_logs
 from reflow.cli.process import run
 from reflow.cli.rows import counted, print_json
 from reflow.cli.waiting import until_done
-from reflow.rag import folders
 
 HELP = """Add files, folders and addresses to a corpus, and wait until they can be searched by meaning.
 
@@ -120,6 +119,8 @@ async def _watch(desk: Desk, folders: list[Path], category: str | None) -> None:
 
 
 async def _follow(desk: Desk, folder: Path, described: dict[str, Any]) -> None:
+    from reflow.rag import folders
+
     async for _ in folders.watch(folder.resolve()):
         found = await _add(desk, folder, described)
         if found["added"] or found["changed"] or found["removed"]:

@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -19,7 +19,9 @@ from reflow.cli.loading import load_app
 from reflow.cli.output import UsageError
 from reflow.cli.places import DEFAULT_APP, Call
 from reflow.cli.remote import Remote, holder
-from reflow.rag.corpus import Corpus
+
+if TYPE_CHECKING:
+    from reflow.rag import Corpus
 
 BUNDLED = "documents"
 """The application that is meant where there is none."""
@@ -98,6 +100,8 @@ def bundled_data() -> Path:
 
 
 def _corpus(app: App, name: str | None) -> Corpus:
+    from reflow.rag import Corpus
+
     found = {part.name: part for part in app.components if isinstance(part, Corpus)}
     if name is not None:
         if name in found:
