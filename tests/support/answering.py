@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -84,12 +84,16 @@ class Asking:
     async def text(self, answer: str) -> str:
         return await self.backend.query(self.corpus.answers.text, answer)
 
-    async def until(self, answer: str, *states: str) -> AnswerView:
-        """The answer as soon as it is in one of these states."""
+    async def when(self, answer: str, found: Callable[[AnswerView], bool]) -> AnswerView:
+        """The answer as soon as it is as wanted."""
         async for view in self.backend.watch(self.corpus.answers.get, answer):
-            if view.state in states:
+            if found(view):
                 return view
         raise AssertionError
+
+    async def until(self, answer: str, *states: str) -> AnswerView:
+        """The answer as soon as it is in one of these states."""
+        return await self.when(answer, lambda view: view.state in states)
 
     async def says(self, answer: str, words: str) -> None:
         """Returns as soon as the answer has these words."""

@@ -356,9 +356,7 @@ def test_what_may_pass_is_waited_for_visibly(error: ProviderError) -> None:
         async with asking(script) as app:
             id = await app.ask()
             script.fail(error)
-            async for view in app.backend.watch(app.corpus.answers.get, id):
-                if view.retries:
-                    break
+            view = await app.when(id, lambda view: view.retries > 0)
             assert (view.state, view.error) == ("waiting", str(error))
             assert view.next_try is not None
             script.say("So.")
