@@ -167,6 +167,18 @@ class Limits:
     """Entries of a PDF's outline that are looked at."""
     source_unpacked_bytes: int = 64 << 20
     """Size of a Word document's parts when they are unpacked, pictures apart."""
+    reading_inline_bytes: int = 64 << 10
+    """Size of a plain text up to which it is read on the event loop; all else is read by a process of its own."""
+    reading_processes: int = 2
+    """Processes that read sources. Of the process."""
+    reading_seconds: float = 60.0
+    """How long reading one source may take."""
+    reading_memory_bytes: int = 1 << 30
+    """Memory that reading one source may take, where the system can tell (Linux)."""
+    reading_waiting: int = 1000
+    """Sources that wait or are being read; beyond it callers are refused."""
+    reading_idle_seconds: float = 60.0
+    """How long a process that reads sources waits for the next one before it ends."""
 
     # Providers of models
     model_requests: int = 4
@@ -234,6 +246,8 @@ class Limits:
     """Sources of a corpus that are fetched and read at the same time."""
     sources_per_call: int = 200
     """Sources that one call of a function about many of them changes."""
+    sources_bulk: int = 20
+    """Files of a folder above which they give way to what a person adds."""
     source_read_attempts: int = 5
     """Tries to fetch a source from an address that does not answer."""
     source_read_pause_seconds: float = 5.0
@@ -256,6 +270,12 @@ class Limits:
     """Tries to embed the questions of a golden set."""
     evaluation_requests: int = 4
     """Questions of a golden set that are embedded, or searched for by an action, at the same time."""
+    map_points: int = 20_000
+    """Vectors that a map shows; of more it shows a part."""
+    map_block_points: int = 1000
+    """Points of a map that are one document."""
+    map_batch: int = 500
+    """Chunks whose vectors are read at once for a map."""
     ledger_shards: int = 4
     """Rows that each total of a corpus's ledger is kept in, so that work that ends at the same time does not meet."""
 

@@ -41,7 +41,7 @@ def read_docx(data: bytes, name: str, limits: Limits) -> Text:
         raise UnreadableSource(
             "broken", f"{name} is a damaged Word document ({type(error).__name__}): open it in Word and save it again"
         ) from error
-    text, headings, first = read_html(str(made.value), whole=True)
+    text, headings, first = read_html(str(made.value), name, whole=True)
     return Text(text=text, kind="docx", title=title or first, headings=headings)
 
 

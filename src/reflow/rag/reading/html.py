@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Literal
 
-from reflow.errors import MissingExtra
+from reflow.errors import MissingExtra, UnreadableSource
 from reflow.rag.reading.markdown import shortened
 from reflow.rag.reading.text import Heading
 
@@ -45,16 +45,19 @@ def charset_of(data: bytes) -> str | None:
     return match[1].decode("ascii", "replace") if match else None
 
 
-def read_html(page: str, *, whole: bool = False) -> tuple[str, tuple[Heading, ...], str | None]:
+def read_html(page: str, name: str, *, whole: bool = False) -> tuple[str, tuple[Heading, ...], str | None]:
     """The text of a page as Markdown, its headings (offsets in that text) and its title.
 
     Only its main part is read where it has one; all of it if `whole`.
     """
     try:
-        from selectolax.lexbor import LexborHTMLParser
+        from selectolax.lexbor import LexborHTMLParser, SelectolaxError
     except ImportError as error:
         raise MissingExtra("reading HTML needs the package selectolax: install `reflow[documents]`") from error
-    tree = LexborHTMLParser(page)
+    try:
+        tree = LexborHTMLParser(page)
+    except SelectolaxError as error:
+        raise UnreadableSource("broken", f"{name} can't be parsed, or needs too much memory ({error})") from None
     root = tree.body
     if root is None:
         return "", (), None

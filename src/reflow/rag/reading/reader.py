@@ -69,7 +69,7 @@ def _read(kind: Kind, data: bytes, name: str, content_type: str | None, limits: 
     declared = charset[1] if charset else charset_of(data) if kind == "html" else None
     text, encoding = decode(data, name, declared)
     if kind == "html":
-        text, headings, title = read_html(text)
+        text, headings, title = read_html(text, name)
         return Text(text=text, kind=kind, title=title, headings=headings, encoding=encoding)
     return _structured(kind, text, language_of(name), encoding)
 
