@@ -27,6 +27,7 @@ from reflow.rag.jobs import Jobs, Pace
 from reflow.rag.ledger import Ledger
 from reflow.rag.maps import Maps
 from reflow.rag.part import Part
+from reflow.rag.projection import Projection
 from reflow.rag.reembed import model_of
 from reflow.rag.searches import Searches
 from reflow.rag.sources import Sources
@@ -67,7 +68,8 @@ class Corpus:
     `chat` words answers: a chat model, or a function of `ctx` that gives one or None, such as `configured_chat`. Where
     there is none, answers are sentences of the sources, chosen as `extractive` says.
 
-    `spending` holds the prices of models, and the budgets that stop work.
+    `spending` holds the prices of models, and the budgets that stop work. `projection` draws the map of the vectors in
+    another way than as the plane in which they differ most, such as UMAP or t-SNE.
     """
 
     def __init__(
@@ -90,6 +92,7 @@ class Corpus:
         chat: Chat | Chooser | None = None,
         extractive: Extractive | None = None,
         spending: Spending | None = None,
+        projection: Projection | None = None,
         limits: Limits = DEFAULT,
     ) -> None:
         if not _NAME.fullmatch(name):
@@ -111,6 +114,7 @@ class Corpus:
         self.chat = chat
         self.extractive = extractive or Extractive()
         self.spending = spending or Spending()
+        self.projection = projection
         self.limits = limits
         self.owner = _owner_of(owner)
         self.tables = Tables(name, embedder.dims, self.filters, self.owner)

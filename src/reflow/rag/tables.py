@@ -85,6 +85,7 @@ class Source(rf.Table, rename="camel"):
     by_state: ClassVar[rf.Index]
     by_update: ClassVar[rf.Index]
     by_summary: ClassVar[rf.Index]
+    by_origin: ClassVar[rf.Index]
     by_importance: ClassVar[rf.Index]
     by_category: ClassVar[rf.Index]
     meaning: ClassVar[rf.VectorIndex]
@@ -421,6 +422,61 @@ class Measured(rf.Table, rename="camel"):
     """Mean time of a search, without embedding."""
 
 
+class Stamp(rf.Object):
+    """What a map is of: it is stale once one of these has changed."""
+
+    updated: float = 0.0
+    sources: int = 0
+    model: str = ""
+
+
+class Share(rf.Object):
+    """How many points of a map are a source's."""
+
+    source: str
+    count: int
+
+
+class MapRow(rf.Table, rename="camel"):
+    """The map of the vectors: what of it is shown, and the one that is being made. Times are milliseconds."""
+
+    version: int = 0
+    """The one that is shown; 0: none yet."""
+    making: int | None = rf.missing()
+    making_stamp: Stamp = msgspec.field(default_factory=Stamp)
+    job: rf.Id[Any] | None = rf.missing()
+    """The scheduled function that makes it."""
+    error: str | None = rf.missing()
+    stamp: Stamp = msgspec.field(default_factory=Stamp)
+    blocks: int = 0
+    count: int = 0
+    total: int = 0
+    """Vectors that there were; `count` of them are on the map."""
+    scale: float = 1.0
+    plane: bytes | None = rf.missing()
+    """Centre and axes, where the map is a plane; see `projection.Plane`."""
+    explained: float | None = rf.missing()
+    largest: list[Share] = msgspec.field(default_factory=list[Share])
+    made: float | None = rf.missing()
+    ms: float | None = rf.missing()
+
+    by_owner: ClassVar[rf.Index]
+
+
+class MapBlock(rf.Table, rename="camel"):
+    """Some points of a map, column by column; `source` has places in `sources`."""
+
+    version: int
+    number: int
+    chunks: list[str]
+    sources: list[str]
+    source: list[int]
+    x: list[float]
+    y: list[float]
+
+    by_number: ClassVar[rf.Index]
+
+
 class LedgerEntry(rf.Table, rename="camel"):
     """Work that was done. Rows stay when what they were done for is deleted: it is paid for."""
 
@@ -502,6 +558,7 @@ class Tables:
             by_key=self._of_owner("key"),
             by_state=self._of_owner("state", "updated"),
             by_update=self._of_owner("updated"),
+            by_origin=self._of_owner("origin"),
             by_summary=rf.Index("summary_embedded", "summary_due"),
             by_importance=self._of_owner("importance"),
             by_category=self._of_owner("category"),
@@ -556,6 +613,8 @@ class Tables:
             GoldenQuestion, "golden_questions", by_golden=self._of_owner("golden", "transform")
         )
         self.Measured = self.table(Measured, "measured")
+        self.Map = self.table(MapRow, "maps", by_owner=self._of_owner("version"))
+        self.MapBlock = self.table(MapBlock, "map_blocks", by_number=self._of_owner("version", "number"))
         self.LedgerEntry = self.table(
             LedgerEntry,
             "ledger",
