@@ -17,6 +17,7 @@ from reflow.errors import ApplicationError, CallFailed, DocumentNotFound, Reflow
 from reflow.rag import texts
 from reflow.rag.chunking import Chunk as Part
 from reflow.rag.contents import Content, Cut, cut, structured
+from reflow.rag.reading import Text, read_apart
 from reflow.rag.states import fail
 from reflow.rag.summaries import summary_of
 from reflow.rag.tables import Kind, Source, Version
@@ -193,36 +194,35 @@ class Intake:
             await ctx.run_mutation(sources.read_failed, version=version, reason=reason, retryable=retryable)
 
     async def _read(self, ctx: rf.ActionCtx, version: str, errand: Errand) -> Reading:
-        from reflow.rag.fetching import fetch
-        from reflow.rag.reading import read_apart
-
         digest: str | None = None
-        kept = False
+        raw: str | None = None
         if errand.file is not None:
-            data = await self._bytes(ctx, errand.file)
-            text = await read_apart(data, errand.name, errand.content_type, limits=self._limits)
+            text = await self._understood(await self._bytes(ctx, errand.file), errand.name, errand.content_type)
         elif errand.url is not None:
+            from reflow.rag.fetching import fetch
+
             fetched = await fetch(errand.url, limits=self._limits, allow_private=self._corpus.allow_private)
             digest = sha256(f"{self._corpus.cutting}\0".encode() + fetched.data).hexdigest()
-            text = await read_apart(fetched.data, fetched.url, fetched.content_type, limits=self._limits)
+            text = await self._understood(fetched.data, fetched.url, fetched.content_type)
         else:
             raw = await ctx.run_query(self._corpus.sources.kept_text, version=version)
-            kept = errand.kind != "html"
-            text = (
-                structured(raw, errand.kind, errand.name)
-                if kept
-                else await read_apart(raw.encode(), errand.name, "text/html; charset=utf-8", limits=self._limits)
-            )
-        pieces = await asyncio.to_thread(cut, self._corpus, text)
+            if errand.kind == "html":
+                text = await self._understood(raw.encode(), errand.name, "text/html; charset=utf-8")
+            else:
+                text = await asyncio.to_thread(structured, raw, errand.kind, errand.name)
+        parts = await asyncio.to_thread(cut, self._corpus, text)
         return Reading(
             kind=text.kind,
-            places=[place(piece) for piece in pieces],
+            places=[place(part) for part in parts],
             summary=summary_of(text, errand.name),
-            text=None if kept else text.text,
+            text=None if text.text == raw else text.text,
             title=text.title,
             pages=list(text.pages) or None,
             digest=digest,
         )
+
+    async def _understood(self, data: bytes, name: str, content_type: str | None) -> Text:
+        return await read_apart(data, name, content_type, limits=self._limits)
 
     async def _bytes(self, ctx: rf.ActionCtx, file: str) -> bytes:
         download = await ctx.storage.get(rf.Id(file))
@@ -235,13 +235,13 @@ class Intake:
         return await download.read()
 
 
-def place(piece: Part) -> Place:
+def place(part: Part) -> Place:
     """Where a chunk is."""
     return Place(
-        start=piece.start,
-        end=piece.end,
-        first_line=piece.first_line,
-        last_line=piece.last_line,
-        page=piece.page,
-        headings=list(piece.headings),
+        start=part.start,
+        end=part.end,
+        first_line=part.first_line,
+        last_line=part.last_line,
+        page=part.page,
+        headings=list(part.headings),
     )

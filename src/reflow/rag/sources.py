@@ -97,7 +97,7 @@ class Sources(Part):
             if kind is not None:
                 raise ApplicationError(f"a text can't be of kind {kind!r}: upload the file and call putFile")
             known = "text"
-        digest = self._digest(known, text)
+        digest = self.digest(known, text)
         if found is not None and _is_there(found, digest):
             return _added(await describe(ctx, self.corpus, found, about), changed=False)
         later = known == "html" or len(text) > self.corpus.limits.source_inline_chars
@@ -138,7 +138,7 @@ class Sources(Part):
         title = name or (key if found is None else found.name)
         known = kind or kind_by_names(key, title)
         content = content_of_pieces(pieces, text, known, title)
-        digest = self._digest(known, *(f"{piece.name}\0{piece.first_line}\0{piece.text}" for piece in pieces))
+        digest = self.digest(known, *(f"{piece.name}\0{piece.first_line}\0{piece.text}" for piece in pieces))
         if found is not None and _is_there(found, digest):
             return _added(await describe(ctx, self.corpus, found, about), changed=False)
         self.versions_of.check(key, content.text, content.cuts)
@@ -165,11 +165,14 @@ class Sources(Part):
         From then on the file belongs to the source and goes with it; one whose content is there already goes at once.
         """
         about = About(name, category, importance, summary, fields, origin)
-        stored = await self.found(ctx, rf.File, file, "uploaded file")
+        id = ctx.db.normalize_id(rf.File, file)
+        stored = None if id is None else await ctx.storage.metadata(id)
+        if stored is None:
+            raise ApplicationError(f"{file[:80]!r} is no uploaded file: upload it first, and give its storageId")
         key = key or name or stored.id
         found = await self.of_key(ctx, key)
         known = kind_by_names(name or key)
-        digest = self._digest("file", name or key, stored.sha256)
+        digest = self.digest("file", name or key, stored.sha256)
         if found is not None and _is_there(found, digest):
             version = await self.version_in_work(ctx, found)
             if version is None or version.file != stored.id:
@@ -300,7 +303,7 @@ class Sources(Part):
         await ctx.db.patch(version.id, reading="waiting")
         await self.intake.wake(ctx)
 
-    def _digest(self, *parts: str) -> str:
+    def digest(self, *parts: str) -> str:
         """Names a content together with how it is cut: another way of cutting makes other chunks of it."""
         return sha256("\0".join((self.corpus.cutting, *parts)).encode("utf-8", "surrogatepass")).hexdigest()
 
