@@ -15,14 +15,13 @@ import sys
 import tempfile
 import time
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from reflow.bundled import example_folder
-from reflow.cli import local
-from reflow.cli.ask import ask
+from reflow.cli.desks import Desk, desk_here
 from reflow.cli.process import run
+from reflow.cli.search import results_of
 from reflow.rag.embedders.local import LocalEmbedder
 from reflow.server.serve import serving
 
@@ -35,11 +34,11 @@ import sys, threading
 from convex import ConvexClient
 
 client = ConvexClient(sys.argv[1])
-search = client.mutation("searches:upsert", {"input": sys.argv[2], "count": 10})
+search = client.mutation("docs/searches:start", {"input": sys.argv[2]})
 first_page = {"paginationOpts": {"numItems": 10, "cursor": None, "id": 1}}
 followed = [
-    ("corpus:progress", {}), ("searches:results", {"searchId": search}),
-    ("sources:paginate", first_page), ("searches:paginate", first_page),
+    ("docs/sources:totals", {}), ("docs/searches:results", {"searchId": search}),
+    ("docs/sources:list", first_page), ("docs/searches:history", first_page),
 ]
 
 
@@ -64,45 +63,47 @@ class Measured:
     cpu_seconds: float = 0.0
     session_cpu_seconds: float = 0.0
     chunks: int = 0
-    rate: float = 0.0
     asked_seconds: float = 0.0
 
 
 async def index(data: Path, questions: list[dict[str, Any]], began: float) -> tuple[Measured, list[list[str]]]:
     """Serves the playground over `data` while it is indexed with a page open; figures and the names of the hits."""
-    from playground import corpora, indexing
-    from playground.app import app
-    from playground.lib import embeddings
+    from documents import library
+    from documents.app import app, corpus
 
     measured = Measured()
-    embedder = LocalEmbedder()
-    embeddings.use(embedder)
+    embedder = corpus.embedder
+    assert isinstance(embedder, LocalEmbedder)
     async with serving(app, port=0, data=data) as server:
-        call = partial(local.call, server.backend)
+        desk = desk_here(corpus, server.backend)
         command = [sys.executable, "-c", PAGE, server.url, FIRST_QUESTION]
         page = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-        watching = asyncio.create_task(first_result(call, began))
-        await indexing.bring_in(server.backend, corpora.StandardLibrary())
-        await indexing.embedded(server.backend)
+        watching = asyncio.create_task(first_result(desk, began))
+        await library.bring_in(server.backend, corpus)
+        async for totals in desk.watch("sources:totals"):
+            if not totals["reading"] and not totals["embedding"]:
+                measured.chunks = int(totals["chunks"])
+                break
         measured.indexed_seconds = time.perf_counter() - began
         measured.cpu_seconds = time.process_time()
         measured.session_cpu_seconds = embedder.stats.session_cpu_seconds
         measured.first_result_seconds = await watching
-        progress = await call("corpus:progress", {})
-        measured.chunks, measured.rate = progress["embedded"], progress["rate"] or 0.0
         started = time.perf_counter()
-        found = [[hit["name"] for hit in await ask(call, item["question"], TOP)] for item in questions]
+        found = [await names_of(desk, item["question"]) for item in questions]
         measured.asked_seconds = (time.perf_counter() - started) / len(questions)
         page.kill()
         await asyncio.to_thread(page.wait)
-    embeddings.close()
     return measured, found
 
 
-async def first_result(call: Any, began: float) -> float:
+async def names_of(desk: Desk, question: str) -> list[str]:
+    """What the best hits describe."""
+    return [row["name"] for row in (await results_of(desk, question, {"limit": TOP}))["rows"]]
+
+
+async def first_result(desk: Desk, began: float) -> float:
     """When a question has its first hit by meaning."""
-    search = await call("searches:upsert", {"input": FIRST_QUESTION, "count": 10})
-    while not (await call("searches:results", {"searchId": search}))["semantic"]:
+    while not (await results_of(desk, FIRST_QUESTION, {"mode": "dense"}))["rows"]:
         await asyncio.sleep(POLL_SECONDS)
     return time.perf_counter() - began
 
@@ -114,7 +115,7 @@ def report(measured: Measured, questions: list[dict[str, Any]], found: list[list
     print("| figure | |\n| --- | ---: |")
     print(f"| questions found in the top {TOP} | {sum(hits)} of {len(hits)} |")
     print(f"| chunks | {measured.chunks:,} |")
-    print(f"| chunks/s | {measured.rate:,.0f} |")
+    print(f"| chunks/s | {measured.chunks / measured.indexed_seconds:,.0f} |")
     print(f"| seconds to the first result | {measured.first_result_seconds:.1f} |")
     print(f"| seconds until all is indexed | {measured.indexed_seconds:.1f} |")
     print(f"| milliseconds per question | {measured.asked_seconds * 1000:.0f} |")
@@ -130,8 +131,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Index the standard library and ask the playground's questions.")
     parser.add_argument("--data", type=Path, help="directory of the index (default: a new one, removed at the end)")
     options = parser.parse_args()
-    sys.path.insert(0, str(example_folder("playground").parent))
-    questions = json.loads((example_folder("playground") / "questions.json").read_text("utf-8"))
+    sys.path.insert(0, str(example_folder("documents").parent))
+    questions = json.loads((example_folder("documents") / "questions.json").read_text("utf-8"))
 
     async def measure(data: Path) -> None:
         measured, found = await index(data, questions, began)

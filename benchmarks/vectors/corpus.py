@@ -49,7 +49,7 @@ def _read() -> tuple[list[str], list[int], list[str]]:
     for number, source in enumerate(corpora.StandardLibrary().texts()):
         texts += [entry.text for entry in source.entries]
         topics += [number] * len(source.entries)
-    asked = json.loads((example_folder("playground") / "questions.json").read_text("utf-8"))
+    asked = json.loads((example_folder("documents") / "questions.json").read_text("utf-8"))
     questions = [str(item["question"]) for item in asked]
     summaries = [text.partition("\n")[0].partition(": ")[2] for text in texts]
     long = [summary for summary in summaries if len(summary) > 20]

@@ -15,15 +15,15 @@ import numpy as np
 import pytest
 
 from documents.layout import chunks_of_entry
-from playground.searches import CANDIDATES
 from documents.stdlib import read_library
+from reflow.limits import DEFAULT
 from reflow.rag.embedders.base import Vectors
 from reflow.rag.embedders.local import LocalEmbedder
 from reflow.search.hybrid import fuse
 from reflow.search.tokens import query_terms, tokens
 
 HERE = Path(__file__).parent
-QUESTIONS = HERE.parents[1] / "examples" / "playground" / "questions.json"
+QUESTIONS = HERE.parents[1] / "examples" / "documents" / "questions.json"
 TUNING = HERE / "questions_tuning.json"
 
 
@@ -31,7 +31,7 @@ class Library:
     """The library's chunks in a matrix and a text index, searched as the playground does."""
 
     def __init__(self, embedder: LocalEmbedder) -> None:
-        chunks = [chunk for item in read_library() for chunk in chunks_of_entry(item.entry, item.file)]
+        chunks = [chunk for item in read_library() for chunk in chunks_of_entry(item.entry)]
         self.embedder = embedder
         self.names = [chunk.name for chunk in chunks]
         self.vectors = self._embed([chunk.text for chunk in chunks])
@@ -59,11 +59,11 @@ class Library:
 
     def search(self, question: str, vector: Vectors) -> list[str | None]:
         scores = self.vectors @ vector
-        dense = [(int(number), float(scores[number])) for number in np.argsort(-scores)[:CANDIDATES]]
+        dense = [(int(number), float(scores[number])) for number in np.argsort(-scores)[: DEFAULT.hybrid_candidates]]
         match = " OR ".join(f'"{term.term}"{"*" if term.prefix else ""}' for term in query_terms(question))
         text = self.text.execute(
             "select rowid, -bm25(chunks) from chunks where terms match ? order by bm25(chunks) limit ?",
-            (match, CANDIDATES),
+            (match, DEFAULT.hybrid_candidates),
         )
         return [self.names[number] for number, _ in fuse(dense, list(text), limit=5)]
 

@@ -10,7 +10,7 @@ import pytest
 from documents.docstrings import Entry, read_docstrings
 from documents.stdlib import LibraryEntry, read_library
 
-PLAYGROUND = Path(__file__).parents[2] / "examples" / "playground"
+PLAYGROUND = Path(__file__).parents[2] / "examples" / "documents"
 
 
 def read(source: str) -> dict[str, Entry]:

@@ -7,6 +7,7 @@ import logging
 from pathlib import Path
 from typing import Annotated, Any
 
+import msgspec
 import typer
 
 from reflow.cli.desks import AppOption, CorpusOption, DataOption, Desk, JsonOption, open_desk
@@ -59,7 +60,7 @@ def add(
             ids = list(dict.fromkeys(id for row in rows for id in row["sources"]))
             if not as_json:
                 _tell(rows)
-            if wait or desk.server is None:
+            if wait or desk.backend is not None:
                 await until_done(desk, ids)
             if as_json:
                 print_json(rows)
@@ -108,20 +109,22 @@ def _one(added: dict[str, Any]) -> dict[str, Any]:
 def _tell(rows: list[dict[str, Any]]) -> None:
     counts = {name: sum(int(row[name]) for row in rows) for name in ("added", "changed", "removed", "unchanged")}
     note(", ".join(f"{name}: {counted(count, 'source')}" for name, count in counts.items() if count) or "nothing found")
+    for problem in (problem for row in rows for problem in row.get("problems", ())):
+        note(f"left out: {problem['path']}: {problem['error']}")
 
 
 async def _watch(desk: Desk, folders: list[Path], category: str | None) -> None:
     note("following changes; Ctrl+C ends it")
-    described = {} if category is None else {"category": category}
+    about = {} if category is None else {"category": category}
     async with asyncio.TaskGroup() as group:
         for folder in folders:
-            group.create_task(_follow(desk, folder, described))
+            group.create_task(follow(desk, folder.resolve(), **about))
 
 
-async def _follow(desk: Desk, folder: Path, described: dict[str, Any]) -> None:
-    from reflow.rag import folders
+async def follow(desk: Desk, folder: Path, **about: Any) -> None:
+    """Keeps a corpus in step with a folder, and tells what changed, until it is cancelled."""
+    from reflow.rag.local_files import watch_folder
 
-    async for _ in folders.watch(folder.resolve()):
-        found = await _add(desk, folder, described)
-        if found["added"] or found["changed"] or found["removed"]:
-            _tell([found])
+    async for found in watch_folder(desk.call, folder, **about):
+        if found.added or found.changed or found.removed or found.problems:
+            _tell([msgspec.to_builtins(found)])

@@ -15,7 +15,7 @@ _REFRESHES = 2  # per second: drawing takes processor time that the embedder nee
 
 
 class ProgressLine:
-    """Shows what `corpus:progress` says; a context manager that leaves a last line behind."""
+    """Shows the totals of a corpus; a context manager that leaves a last line behind."""
 
     def __init__(self) -> None:
         self._bar: Progress | None = None
@@ -32,12 +32,13 @@ class ProgressLine:
     ) -> None:
         self._end()
 
-    def show(self, progress: dict[str, Any]) -> None:
-        """Shows a result of `corpus:progress`."""
-        done, total, pending = progress["embedded"], progress["total"], progress["pending"]
-        if pending == 0:
-            self._finish(progress)
+    def show(self, totals: dict[str, Any]) -> None:
+        """Shows a result of `sources:totals`."""
+        total, waiting = int(totals["chunks"]), int(totals["waiting"])
+        if not totals["reading"] and not totals["embedding"]:
+            self._finish(totals)
             return
+        done = total - waiting
         rate = self._rate(done)
         if STDERR.is_terminal:
             if self._bar is None:
@@ -60,17 +61,16 @@ class ProgressLine:
         since, before = self._first
         return f", {(done - before) / (now - since):,.0f}/s" if now - since > 1 and done > before else ""
 
-    def _finish(self, progress: dict[str, Any]) -> None:
+    def _finish(self, totals: dict[str, Any]) -> None:
         self._end()
         if not self._spoke:
             return
         self._spoke = False
-        line = f"searchable: {progress['embedded']:,} chunks, sources: {progress['sources']:,}"
-        if progress["startedAt"] is not None and progress["finishedAt"] is not None and progress["rate"]:
-            seconds = (progress["finishedAt"] - progress["startedAt"]) / 1000
-            line += f"; indexed in {seconds:,.0f} s, {progress['rate']:,.0f} chunks/s"
-        if progress["failed"]:
-            line += f"; {progress['failed']:,} chunks failed, the Sources tab says why"
+        line = f"searchable: {totals['chunks']:,.0f} chunks, sources: {totals['sources']:,.0f}"
+        if self._first is not None:
+            line += f"; indexed in {time.monotonic() - self._first[0]:,.0f} s"
+        if totals["failed"]:
+            line += f"; {totals['failed']:,.0f} sources failed, `reflow jobs` says why"
         STDERR.print(line)
 
     def _end(self) -> None:

@@ -118,6 +118,18 @@ async def _show(desk: Desk, search: str, *, watch: bool, explain: bool, as_json:
             note("waiting for changes; Ctrl+C ends it")
 
 
+async def results_of(desk: Desk, text: str, options: dict[str, Any]) -> dict[str, Any]:
+    """What a search finds once it is ready. Raises SearchFailed."""
+    search = await desk.call("searches:start", input=text, options=options)
+    async for results in desk.watch("searches:results", searchId=search):
+        if results is not None:
+            if results.get("error"):
+                raise SearchFailed(f"the search failed: {results['error']}")
+            return results
+        await _check(desk, search)
+    raise AssertionError("a live query does not end")
+
+
 async def _check(desk: Desk, search: str) -> None:
     row = await desk.call("searches:get", searchId=search)
     if row["state"] == "failed":
