@@ -56,21 +56,20 @@ async def main(directory: Path, chunks: int, log: Path, arguments: Sequence[str]
     embedder = embedder_of(arguments, log)
     if isinstance(embedder, LocalEmbedder):
         await embedder.load()
+    library = list(texts(chunks))
     corpus = corpus_of(embedder)
     app = rf.App(modules=[], components=[corpus])
     async with app.open(directory) as backend:
         print("adding", flush=True)
         resting_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         wall, cpu = time.perf_counter(), time.process_time()
-        sources = 0
-        for name, text in texts(chunks):
+        for name, text in library:
             await backend.mutation(corpus.sources.put, key=name, text=text, name=name, bulk=True)
-            sources += 1
         added = time.perf_counter() - wall
         while (await backend.query(corpus.jobs.status)).state != "idle":
             await asyncio.sleep(_POLL_SECONDS)
         figures = {
-            "sources": sources,
+            "sources": len(library),
             "chunks": (await backend.query(corpus.sources.totals)).chunks,
             "adding_s": added,
             "wall_s": time.perf_counter() - wall,
