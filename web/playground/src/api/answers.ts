@@ -45,7 +45,9 @@ export type Answer = {
   nextTry?: number | null;
   tokensIn: number;
   tokensOut: number;
-  cost: number;
+  cost?: number | null;
+  /** What a reader should know of it. */
+  note?: string | null;
   condenseMs?: number | null;
   searchMs?: number | null;
   firstTokenMs?: number | null;
@@ -59,14 +61,18 @@ export type Span = { text: string; passages?: number[] };
 export type TextPage = { blocks: { number: number; spans: Span[] }[]; full: boolean };
 
 export type Prompt = {
-  answer?: Answer | null;
   messages: { role: string; content: string }[];
   passages: Passage[];
-  leftOut: number[];
+  /** How many of the passages, from the first, had room in the prompt. */
+  used: number;
+  searched?: string | null;
   /** An estimate. */
   tokens: number;
   budget: number;
 };
+
+/** Lists leave the passages out. */
+export type AnswerRow = Omit<Answer, "passages">;
 
 export type Thread = { _id: string; _creationTime: number; title: string; answers: number; updated: number };
 
@@ -108,7 +114,7 @@ export const threads = {
   delete: mutation<{ thread: string }, null>("threads:delete"),
   list: query<Paged, PaginationResult<Thread>>("threads:list"),
   get: query<{ thread: string }, Thread>("threads:get"),
-  answers: query<Paged & { thread: string }, PaginationResult<Answer>>("threads:answers"),
+  answers: query<Paged & { thread: string }, PaginationResult<AnswerRow>>("threads:answers"),
 };
 
 export const templates = {

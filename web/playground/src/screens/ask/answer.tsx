@@ -1,7 +1,7 @@
 import { Button, Tooltip } from "@mantine/core";
 import { useDisclosure } from "@mantine/hooks";
-import { useMutation } from "convex/react";
-import { type Answer, answers } from "../../api/answers.ts";
+import { useMutation, useQuery } from "convex/react";
+import { type Answer, type AnswerRow, answers } from "../../api/answers.ts";
 import { useDeed } from "../../lib/deed.ts";
 import { useNow } from "../../lib/now.ts";
 import { brief, duration, many, money, reasonOf } from "../../lib/words.ts";
@@ -17,7 +17,9 @@ import { Timings } from "./timings.tsx";
 const OVER = new Set(["done", "stopped", "failed"]);
 
 /** A question and its answer, as far as it is. */
-export function AnswerView({ answer }: { answer: Answer }) {
+export function AnswerView({ row }: { row: AnswerRow }) {
+  const whole = useQuery(answers.get, { answer: row._id });
+  const answer = whole ?? { ...row, passages: [] };
   const isOver = OVER.has(answer.state);
   return (
     <article className="answer" aria-label={answer.question} data-state={answer.state}>
@@ -28,6 +30,11 @@ export function AnswerView({ answer }: { answer: Answer }) {
       {answer.error && (
         <p className="answer-error" role="alert" data-mild={answer.state !== "failed" || undefined}>
           {answer.error}
+        </p>
+      )}
+      {answer.note && (
+        <p className="answer-error" data-mild>
+          {answer.note}
         </p>
       )}
       <Passages answer={answer} />
@@ -75,8 +82,8 @@ function Foot({ answer, isOver }: { answer: Answer; isOver: boolean }) {
         of={[
           answer.state === "stopped" && "stopped",
           answer.model,
-          answer.tokensIn > 0 && `${brief(answer.tokensIn)} tokens in, ${brief(answer.tokensOut)} out`,
-          answer.cost > 0 && money(answer.cost),
+          isOver && answer.tokensIn > 0 && `${brief(answer.tokensIn)} tokens in, ${brief(answer.tokensOut)} out`,
+          answer.cost != null && answer.cost > 0 && money(answer.cost),
           answer.retries > 0 && many(answer.retries, "retry").replace("retrys", "retries"),
           deed.error !== null && reasonOf(deed.error),
         ]}

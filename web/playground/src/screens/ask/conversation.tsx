@@ -1,6 +1,6 @@
 import { usePaginatedQuery } from "convex/react";
 import { useEffect, useLayoutEffect, useRef } from "react";
-import { type Answer, threads } from "../../api/answers.ts";
+import { type AnswerRow, threads } from "../../api/answers.ts";
 import { Boundary } from "../../parts/boundary.tsx";
 import { Waiting } from "../../parts/small.tsx";
 import { AnswerView } from "./answer.tsx";
@@ -22,14 +22,14 @@ export function Conversation({ thread }: { thread: string }) {
       {status === "LoadingFirstPage" && <Waiting rows={4} />}
       {results.map((answer) => (
         <Boundary key={answer._id} what="This answer">
-          <AnswerView answer={answer} />
+          <AnswerView row={answer} />
         </Boundary>
       ))}
     </div>
   );
 }
 
-function useFollowing(box: { current: HTMLDivElement | null }, results: Answer[]): void {
+function useFollowing(box: { current: HTMLDivElement | null }, results: AnswerRow[]): void {
   const newest = results.at(-1)?._id;
   useLayoutEffect(() => {
     const element = box.current;

@@ -27,8 +27,8 @@ function Content({ answer }: { answer: Answer }) {
         <>
           <h2 className="panel-title">Found</h2>
           <ol className="inspected">
-            {prompt.passages.map((passage) => (
-              <li key={passage.number} data-left-out={prompt.leftOut.includes(passage.number) || undefined}>
+            {prompt.passages.map((passage, index) => (
+              <li key={passage.number} data-left-out={index >= prompt.used || undefined}>
                 <p>
                   <span className="cite">{passage.number}</span>
                   <Dot of={passage.source} />
@@ -59,7 +59,7 @@ function Numbers({ answer }: { answer: Answer }) {
     ["First word", answer.firstTokenMs == null ? undefined : duration(answer.firstTokenMs)],
     ["In all", answer.totalMs == null ? undefined : duration(answer.totalMs)],
     ["Tokens", answer.tokensIn > 0 ? `${brief(answer.tokensIn)} in, ${brief(answer.tokensOut)} out` : undefined],
-    ["Cost", answer.cost > 0 ? money(answer.cost) : undefined],
+    ["Cost", answer.cost != null && answer.cost > 0 ? money(answer.cost) : undefined],
     ["Tries", answer.attempts > 1 ? String(answer.attempts) : undefined],
   ];
   return (

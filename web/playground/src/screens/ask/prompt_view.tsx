@@ -1,5 +1,5 @@
 import type { Prompt } from "../../api/answers.ts";
-import { count } from "../../lib/words.ts";
+import { count, many } from "../../lib/words.ts";
 
 /** What a chat model is sent, message by message. */
 export function PromptView({ prompt }: { prompt: Prompt }) {
@@ -12,7 +12,7 @@ export function PromptView({ prompt }: { prompt: Prompt }) {
         </span>
         <span className="number quiet">
           about {count(prompt.tokens)} of {count(prompt.budget)} tokens
-          {prompt.leftOut.length > 0 && `; left out for want of room: ${prompt.leftOut.join(", ")}`}
+          {prompt.passages.length > prompt.used && `; ${many(prompt.passages.length - prompt.used, "passage")} left out for want of room`}
         </span>
       </p>
       {prompt.messages.map((message, index) => (

@@ -23,7 +23,7 @@ export function SourceText({ lines, chunks, chosen, marked, choose, more }: Text
   useEffect(() => {
     if (!isThere) return;
     const line = box.current?.querySelector(`[data-line="${target}"]`);
-    line?.scrollIntoView({ block: "center" });
+    return line ? keepInView(line) : undefined;
   }, [target, isThere]);
   return (
     <div className="source-text" ref={box} data-choosing={chosen !== null || undefined}>
@@ -44,6 +44,21 @@ export function SourceText({ lines, chunks, chosen, marked, choose, more }: Text
       )}
     </div>
   );
+}
+
+const FRAMES = 12;
+
+/** Lines far away have a guessed height until they are drawn, so the way to one is walked in a few steps. */
+function keepInView(line: Element): () => void {
+  let left = FRAMES;
+  let frame = 0;
+  const step = () => {
+    line.scrollIntoView({ block: "center" });
+    left -= 1;
+    if (left > 0) frame = requestAnimationFrame(step);
+  };
+  step();
+  return () => cancelAnimationFrame(frame);
 }
 
 type LineProps = { line: Line; chosen: number | null; isMarked: boolean; choose: (at: number) => void };
