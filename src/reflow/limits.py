@@ -248,6 +248,8 @@ class Limits:
     """Sources that one call of a function about many of them changes."""
     sources_bulk: int = 20
     """Files of a folder above which they give way to what a person adds."""
+    chunk_neighbours: int = 50
+    """Chunks on either side of another one that are shown with it."""
     source_read_attempts: int = 5
     """Tries to fetch a source from an address that does not answer."""
     source_read_pause_seconds: float = 5.0

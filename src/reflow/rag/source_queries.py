@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, get_args
 
 import reflow as rf
 from reflow.rag import texts
-from reflow.rag.tables import Source, SourceState
+from reflow.rag.tables import Chunk, Source, SourceState
 from reflow.rag.views import (
     BlockView,
     ChunkView,
@@ -84,28 +85,41 @@ class SourceQueries:
         page = await texts.blocks(ctx, self._corpus.tables, row.id, number).paginate(pagination_opts)
         return page.with_items([block_view(block) for block in page.page])
 
-    async def chunks(self, ctx: rf.QueryCtx, source: str, pagination_opts: rf.PaginationOptions) -> rf.Page[ChunkView]:
-        """The chunks of a source in order."""
-        row = await self._sources.row(ctx, source)
-        page = await self._sources.versions_of.chunks(ctx, row).paginate(pagination_opts)
-        return page.with_items([chunk_view(chunk, self._corpus.filters) for chunk in page.page])
+    async def chunks(
+        self, ctx: rf.QueryCtx, pagination_opts: rf.PaginationOptions, source: str | None = None
+    ) -> rf.Page[ChunkView]:
+        """The chunks of a source in order, or those of all in the order in which they came."""
+        if source is None:
+            chunks = ctx.db.query(self._corpus.tables.Chunk)
+        else:
+            chunks = self._sources.versions_of.chunks(ctx, await self._sources.row(ctx, source))
+        page = await chunks.paginate(pagination_opts)
+        return page.with_items(await self._named(ctx, page.page))
 
     async def chunk(self, ctx: rf.QueryCtx, chunk: str) -> ChunkView | None:
         """A chunk, null once it is gone."""
         id = ctx.db.normalize_id(self._corpus.tables.Chunk, chunk)
         found = None if id is None else await ctx.db.get(id)
-        return None if found is None else chunk_view(found, self._corpus.filters)
+        return None if found is None else (await self._named(ctx, [found]))[0]
 
     async def neighbours(self, ctx: rf.QueryCtx, chunk: str, before: int = 1, after: int = 1) -> list[ChunkView]:
-        """A chunk with those around it, in order."""
+        """A chunk with those around it, in order: up to `limits.chunk_neighbours` on each side."""
         row = await self._sources.found(ctx, self._corpus.tables.Chunk, chunk, "chunk")
-        table = self._corpus.tables.Chunk
+        table, most = self._corpus.tables.Chunk, self._corpus.limits.chunk_neighbours
         around = ctx.db.query(table).using(table.by_source, source=row.source)
-        found = await around.gte(row.number - before).lte(row.number + after).collect()
-        return [chunk_view(one, self._corpus.filters) for one in found]
+        lower, upper = row.number - min(max(before, 0), most), row.number + min(max(after, 0), most)
+        return await self._named(ctx, await around.gte(lower).lte(upper).collect())
+
+    async def _named(self, ctx: rf.QueryCtx, chunks: Sequence[Chunk]) -> list[ChunkView]:
+        """Chunks with the names of their sources; one whose source is gone goes with it."""
+        ids = list(dict.fromkeys(chunk.source for chunk in chunks))
+        sources = dict(zip(ids, await ctx.db.get_many(ids), strict=True))
+        return [
+            chunk_view(chunk, source, self._corpus.filters)
+            for chunk in chunks
+            if (source := sources[chunk.source]) is not None
+        ]
 
     async def _view(self, ctx: rf.QueryCtx, source: Source) -> SourceView:
-        if source.state == "ready":
-            return source_view(source, self._corpus.filters, None, 0)
-        waiting = await self._sources.versions_of.without_vector(ctx, source).count()
+        waiting = 0 if source.state == "ready" else await self._sources.versions_of.without_vector(ctx, source).count()
         return source_view(source, self._corpus.filters, await self._sources.version_in_work(ctx, source), waiting)

@@ -28,7 +28,10 @@ class Progress(rf.Object, rename="camel"):
 
 
 class SourceView(rf.Object, rename="camel"):
-    """A source; see `Source`. `progress` is there while it is not ready and is known how much there is to do."""
+    """A source; see `Source`. `progress` is there while it is not ready and is known how much there is to do.
+
+    `tokens`, `cost` and what follows are of the version in the making, else of the one that is searched.
+    """
 
     id: str
     created: float
@@ -47,6 +50,9 @@ class SourceView(rf.Object, rename="camel"):
     summary: str | None = rf.missing()
     error: str | None = rf.missing()
     progress: Progress | None = rf.missing()
+    characters: int = 0
+    tokens: int = 0
+    cost: float = 0.0
     attempts: int | None = rf.missing()
     next_try: float | None = rf.missing()
 
@@ -89,6 +95,8 @@ class ChunkView(rf.Object, rename="camel"):
 
     id: str
     source: str
+    source_key: str
+    source_name: str
     version: int
     number: int
     text: str
@@ -121,12 +129,14 @@ class Totals(rf.Object, rename="camel"):
 
 
 def source_view(source: Source, filters: Iterable[str], version: Version | None, waiting: int) -> SourceView:
-    """A source with what is known of the version in the making, where `waiting` chunks lack their vectors."""
+    """A source with what is known of a version of it, where `waiting` chunks lack their vectors."""
     view = _copied(SourceView, source, filters)
-    if version is not None and version.chunk_count:
-        view.progress = Progress(embedded=version.chunk_count - waiting, total=version.chunk_count)
     if version is not None:
-        view.attempts, view.next_try = version.attempts, version.next_try
+        view.characters, view.tokens, view.cost = version.characters, version.tokens, version.cost
+        if source.state != "ready":
+            view.attempts, view.next_try = version.attempts, version.next_try
+            if version.chunk_count:
+                view.progress = Progress(embedded=version.chunk_count - waiting, total=version.chunk_count)
     return view
 
 
@@ -140,9 +150,9 @@ def block_view(block: TextBlock) -> BlockView:
     return _copied(BlockView, block, ())
 
 
-def chunk_view(chunk: Chunk, filters: Iterable[str]) -> ChunkView:
-    """A chunk."""
-    return _copied(ChunkView, chunk, filters)
+def chunk_view(chunk: Chunk, source: Source, filters: Iterable[str]) -> ChunkView:
+    """A chunk with the names of its source."""
+    return _copied(ChunkView, chunk, filters, source_key=source.key, source_name=source.name)
 
 
 def _copied(kind: Any, row: Any, filters: Iterable[str], **given: Any) -> Any:
