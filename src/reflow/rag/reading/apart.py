@@ -163,7 +163,11 @@ class _Readers:
             return UnreadableSource(
                 "too_slow", f"{name} takes longer to read than limits.reading_seconds = {limits.reading_seconds:g}"
             )
-        return UnreadableSource("broken", f"{name} makes its reader fail (exit code {code}): the file is damaged")
+        bound = f"limits.reading_memory_bytes = {limits.reading_memory_bytes}"
+        return UnreadableSource(
+            "broken",
+            f"{name} makes its reader fail (exit code {code}): it is damaged, or needs more memory than {bound}",
+        )
 
 
 def _text_of(reply: worker.Reply) -> Text:
