@@ -143,6 +143,35 @@ def summaries(embedder: GatedEmbedder) -> set[str]:
     return {text for text in embedder.embedded if not text.startswith("The paragraph")}
 
 
+def test_drafts_with_vectors_of_a_former_model_are_embedded_again() -> None:
+    async def main() -> None:
+        corpus = small(embedder := GatedEmbedder())
+        module = rf.Module("app")
+        other = rf.Model(embedder="another", dims=embedder.dims)
+
+        @module.internal_mutation(owners="all")
+        async def spoil(ctx: rf.MutationCtx, source: rf.Id[Any]) -> bool:
+            for draft in await ctx.db.query(corpus.tables.Draft).collect():
+                if draft.chunk is None:
+                    vectors = [rf.Embedding.of([1.0] * other.dims, other)]
+                    await ctx.db.patch(draft.id, embedded=True, vectors=vectors)
+            return await corpus.sources.finish(ctx, source)
+
+        audit = Audit(corpus)
+        async with running(corpus, module, audit.module) as backend:
+            added = await backend.mutation(corpus.sources.put, key="a", text=ONE)
+            await settled(backend, audit)
+            embedder.hold()
+            await backend.mutation(corpus.sources.put, key="a", text=TWO)
+            assert not await backend.mutation(spoil, source=rf.Id(added.source))
+            assert [one.text for one in await chunks(backend, corpus, added.source)] == texts_of(corpus, ONE)
+            embedder.release()
+            await settled(backend, audit)
+            assert await states(backend, corpus) == [("a", "ready", 2, None)]
+
+    arun(main())
+
+
 def test_the_newest_version_wins_and_the_one_between_is_given_up() -> None:
     async def main() -> None:
         corpus = small(embedder := GatedEmbedder())

@@ -183,8 +183,8 @@ class Versions:
             return False
         refused = await lacking.first()
         error = rf.UNSET if refused is None else f"chunk {refused.number + 1}: {refused.error}"
-        if source.pending is not None:
-            await self._flip(ctx, source, source.pending)
+        if source.pending is not None and not await self._flip(ctx, source, source.pending):
+            return False
         version = await self.row(ctx, source, source.version if source.pending is None else source.pending)
         if version is not None:
             await ctx.db.patch(
@@ -195,8 +195,11 @@ class Versions:
         )
         return True
 
-    async def _flip(self, ctx: rf.MutationCtx, source: Source, number: int) -> None:
+    async def _flip(self, ctx: rf.MutationCtx, source: Source, number: int) -> bool:
         drafts = await self.drafts(ctx, source).collect()
+        if await self._outdated(ctx, drafts):
+            await self._corpus.jobs.wake(ctx)
+            return False
         if drafts:
             await self._place(ctx, await self.chunks(ctx, source).collect(), drafts)
             await ctx.db.delete_many(draft.id for draft in drafts)
@@ -209,6 +212,20 @@ class Versions:
         if not source.own_summary:
             await set_summary(ctx, self._corpus, source, version.summary, own=False)
         await self.prune(ctx, source)
+        return True
+
+    async def _outdated(self, ctx: rf.MutationCtx, drafts: Sequence[Draft]) -> bool:
+        """Whether another model came into use since some drafts were embedded; these are embedded again."""
+        rows = await ctx.generations.list(self._tables.Chunk.meaning)
+        active = next((row.model for row in rows if row.state == "active"), None)
+        outdated = [
+            draft
+            for draft in drafts
+            if draft.vectors is not None and active is not None and all(one.model != active for one in draft.vectors)
+        ]
+        for draft in outdated:
+            await ctx.db.patch(draft.id, embedded=False, vectors=rf.UNSET)
+        return bool(outdated)
 
     def _drafts(self, source: Source, version: Version, cuts: Sequence[Cut], former: Sequence[Chunk]) -> list[Draft]:
         """The parts as rows, each with the former chunk that has the same text."""
