@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from random import Random
+
 import pytest
 
 import reflow as rf
@@ -9,7 +11,7 @@ from reflow.errors import ApplicationError
 from reflow.rag.corpus import Corpus
 from reflow.rag.views import SourceView
 from tests.support import arun
-from tests.support.corpora import ALL, Audit, chunks, paragraphs, running, small, texts_of
+from tests.support.corpora import ALL, Audit, GatedEmbedder, chunks, paragraphs, running, small, texts_of
 
 ONE, TWO = paragraphs("boats", "tides", "harbours"), paragraphs("boats", "whales", "harbours", "gulls")
 
@@ -150,6 +152,43 @@ def test_a_long_text_is_cut_beside_the_transaction_that_took_it_in() -> None:
             assert (await view(backend, corpus, added.source)).state == "ready"
             assert await shown(backend, corpus, added.source) == texts_of(corpus, ONE)
             assert not (await backend.mutation(corpus.sources.put, key="a", text=ONE)).changed
+
+    arun(main())
+
+
+def book(pages: int) -> list[str]:
+    """The paragraphs of a book with about 2,500 characters on each page."""
+    random = Random(7)
+    words = ["".join(random.choices("abcdefghijklmnop", k=random.randint(2, 9))) for _ in range(500)]
+    paragraphs: list[str] = []
+    for page in range(pages):
+        paragraphs.append(f"# Chapter {page // 20}, page {page}")
+        for _ in range(4):
+            sentences = [" ".join(random.choices(words, k=12)).capitalize() + "." for _ in range(8)]
+            paragraphs.append(" ".join(sentences))
+    return paragraphs
+
+
+def test_one_edited_paragraph_of_200_pages_embeds_three_chunks_at_most() -> None:
+    async def main() -> None:
+        embedder = GatedEmbedder()
+        corpus = Corpus("docs", embedder=embedder, public=True, cache=False)
+        async with running(corpus) as backend:
+            text = book(200)
+            added = await backend.mutation(corpus.sources.put, key="book.md", text="\n\n".join(text))
+            await backend.settled()
+            before = await view(backend, corpus, added.source)
+            assert before.chunk_count > 500
+            for place, edit in ((77, "An inserted sentence stands here. "), (501, "")):
+                embedder.calls.clear()
+                text[place] = edit + text[place][len(text[place]) // 3 :]
+                await backend.mutation(corpus.sources.put, key="book.md", text="\n\n".join(text))
+                await backend.settled()
+                (version, *_) = await backend.query(corpus.sources.versions, source=added.source)
+                asked = [one for one in embedder.embedded if one != (before.summary or "")]
+                assert version.state == "ready"
+                assert 1 <= version.chunk_count - version.reused <= 3
+                assert len(asked) == version.chunk_count - version.reused
 
     arun(main())
 
