@@ -57,7 +57,8 @@ class _State(Enum):
 class _Waiter:
     ticket: Ticket
     loop: asyncio.AbstractEventLoop = field(compare=False)
-    future: asyncio.Future[None] = field(compare=False)
+    future: asyncio.Future[ProviderBusy | None] = field(compare=False)
+    """Done with its turn, or with the reason why it gets none."""
     state: _State = field(default=_State.WAITING, compare=False)
     timed: bool = field(default=False, compare=False)
 
@@ -176,7 +177,7 @@ class Limiter:
             self._waiting += 1
             self._advance()
         try:
-            await waiter.future
+            refusal = await waiter.future
         except BaseException:
             with self._lock:
                 if waiter.state is _State.GRANTED:  # and cancelled before it knew
@@ -185,6 +186,8 @@ class Limiter:
                     self._remove(waiter)
                 self._advance()
             raise
+        if refusal is not None:
+            raise refusal
 
     def _take(self) -> None:
         self._in_flight += 1
@@ -206,7 +209,7 @@ class Limiter:
             rest = self.pauses.rest()
             if rest > self._limits.model_pause_seconds:
                 self._remove(head)
-                self._tell(head, partial(_fail, head.future, self._busy(rest)))
+                self._tell(head, partial(_settle, head.future, self._busy(rest)))
             elif self._in_flight >= int(self._window):
                 return
             elif rest > 0:
@@ -216,7 +219,7 @@ class Limiter:
                 self._remove(head)
             else:
                 self._remove(head)
-                if self._tell(head, partial(_grant, head.future)):
+                if self._tell(head, partial(_settle, head.future, None)):
                     head.state = _State.GRANTED
                     self._take()
 
@@ -243,14 +246,9 @@ class Limiter:
         return ProviderBusy(f"The provider has asked for a pause; {rest:.1f} s of it are left: try again then", rest)
 
 
-def _grant(future: asyncio.Future[None]) -> None:
-    if not future.done():
-        future.set_result(None)
-
-
-def _fail(future: asyncio.Future[None], error: Exception) -> None:
-    if not future.done():
-        future.set_exception(error)
+def _settle(future: asyncio.Future[ProviderBusy | None], refusal: ProviderBusy | None) -> None:
+    if not future.done():  # it may have left
+        future.set_result(refusal)
 
 
 # --- One limiter per address and key in the process ----------------------------------------------------------------
