@@ -10,7 +10,7 @@ from reflow.rag.corpus import Corpus
 from reflow.rag.reembed import model_of
 from reflow.testing.embedder import HashingEmbedder
 
-DIMS = 64
+DIMS = 512
 
 
 def corpus_of(name: str = "docs", **options: Any) -> Corpus:
@@ -30,10 +30,11 @@ class Writer:
     def __init__(self, corpus: Corpus) -> None:
         self._corpus = corpus
         self.module = rf.Module("tests")
-        for handler in (self.add, self.change, self.drop):
-            self.module.mutation(handler)
+        self.module.mutation(self.add)
+        self.module.mutation(self.change)
+        self.module.mutation(self.drop)
         self.module.action(self.add_embedded)
-        self.module.mutation(self.insert)
+        self._insert = self.module.mutation(name="insert")(self.insert)
 
     async def add(self, ctx: rf.MutationCtx, key: str, texts: list[str], fields: dict[str, Any] | None = None) -> str:
         """A source with chunks that have no vectors yet."""
@@ -49,7 +50,7 @@ class Writer:
         summary = fields.get("summary")
         vectors = await embedder.embed([*texts, *([summary] if summary else [])], "document")
         embeddings = [rf.Embedding.of(vector, model) for vector in vectors]
-        return await ctx.run_mutation("tests:insert", key=key, texts=texts, fields=fields, embeddings=embeddings)  # pyright: ignore[reportCallIssue, reportArgumentType]
+        return await ctx.run_mutation(self._insert, key, texts, fields, embeddings)
 
     async def insert(
         self,
@@ -60,8 +61,8 @@ class Writer:
         embeddings: list[rf.Embedding] | None,
     ) -> str:
         tables = self._corpus.tables
-        own = {name: value for name, value in fields.items() if name in self._corpus.filters}
-        about = {name: fields[name] for name in ("category", "kind") if name in fields}
+        own: dict[str, Any] = {name: value for name, value in fields.items() if name in self._corpus.filters}
+        own |= {name: fields[name] for name in ("category", "kind") if name in fields}
         source = tables.Source(
             key=key,
             name=fields.get("name", key.title()),
@@ -70,7 +71,7 @@ class Writer:
             chunk_count=len(texts),
             importance=fields.get("importance", 1.0),
             summary=fields.get("summary"),
-            **({"kind": "text"} | about | own),
+            **{"kind": "text", **own},
         )
         made = list(embeddings or [])
         summary = {tables.Source.meaning: made.pop()} if len(made) > len(texts) else None
@@ -91,7 +92,6 @@ class Writer:
                     start=start,
                     end=start + len(text),
                     embedded=embeddings is not None,
-                    **about,
                     **own,
                 )
             )

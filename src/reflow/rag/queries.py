@@ -166,7 +166,7 @@ def digest_of(text: str, options: Options) -> str:
 
 def question_digest_of(text: str, options: Options) -> str:
     """Equal for what is embedded as the same question, whatever is done with the vector."""
-    return _digest([text, options.transform])
+    return _digest([text, options.transform, options.needs_vector])
 
 
 def _digest(value: object) -> str:

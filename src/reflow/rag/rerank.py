@@ -145,7 +145,7 @@ class RemoteReranker:
     async def rerank(self, query: str, texts: Sequence[str]) -> Judged:
         """Judges texts in one request. Raises ProviderError, ProviderBusy."""
         body = {"model": self.model, "query": query, "documents": list(texts), **self._extra}
-        answered = await self.endpoint.post(body, lambda raw: _read(raw, len(texts)), urgent=True)
+        answered = await self.endpoint.post(body, lambda raw: read_scores(raw, len(texts)), urgent=True)
         scores, tokens = answered.value
         return Judged(scores, answered.milliseconds, tokens, answered.retries)
 
@@ -180,7 +180,7 @@ class VoyageReranker(RemoteReranker):
         super().__init__(model, url, provider="Voyage", api_key=api_key, variable="VOYAGE_API_KEY", **options)
 
 
-def _read(raw: bytes, count: int) -> tuple[list[float], int]:
+def read_scores(raw: bytes, count: int) -> tuple[list[float], int]:
     """One score per text, in their order, and the tokens that were counted. Raises Garbage."""
     reply = decoded(raw, _Reply)
     listed = reply.results if reply.results is not None else reply.data

@@ -84,7 +84,7 @@ class SearchRuns:
             if row.options.rerank:
                 await self._rerank(ctx, search, run, question, row)
         except Exception as error:
-            again = _may_work_later(error) and row.attempts < self._limits.search_attempts
+            again = row.attempts < self._limits.search_attempts and self._may_work_soon(error)
             await ctx.run_mutation(self.give_up, search, run, str(error) or type(error).__name__, again)
             if again:
                 raise
@@ -181,9 +181,11 @@ class SearchRuns:
         if spent is not None:
             await self._corpus.ledger.record(ctx, spent.entry(row))
 
-
-def _may_work_later(error: Exception) -> bool:
-    """Whether to try again what has failed: reflow's own errors say so, others are somebody's bad moment."""
-    if isinstance(error, ProviderError):
-        return error.retryable
-    return isinstance(error, RetryAfter) or not isinstance(error, ReflowError)
+    def _may_work_soon(self, error: Exception) -> bool:
+        """Whether to try again what has failed while somebody waits. reflow's own errors say so, others are taken for
+        a bad moment."""
+        if isinstance(error, RetryAfter) and error.seconds > self._limits.search_patience_seconds:
+            return False
+        if isinstance(error, ProviderError):
+            return error.retryable
+        return isinstance(error, RetryAfter) or not isinstance(error, ReflowError)

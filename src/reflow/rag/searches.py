@@ -134,11 +134,16 @@ class Searches(Finding):
         """
         row = await self._search(ctx, search_id)
         options = row.options if mode is None else msgspec.structs.replace(row.options, mode=mode)
-        waits = row.state == "pending" and (row.question is None or (options.rerank and row.reranked is None))
-        if waits and options.needs_vector:
+        if self._waits(row, options):
             return None
         found = await self._retrieval(ctx, row, options).found(row.reranked if options.rerank else None)
         return Results(**fields_of(found), state=row.state, error=row.error)
+
+    def _waits(self, row: Search, options: Options) -> bool:
+        """Whether there is nothing to show yet. Once a try has failed there is what the words find."""
+        if row.state != "pending" or row.error is not None:
+            return False
+        return (options.needs_vector and row.question is None) or (options.rerank and row.reranked is None)
 
     def _retrieval(self, ctx: rf.QueryCtx, row: Search, options: Options) -> Retrieval:
         question = row.question or Question(text=row.input)
@@ -153,7 +158,7 @@ class Searches(Finding):
         """
         row = await self._search(ctx, search_id)
         options = row.options if mode is None else msgspec.structs.replace(row.options, mode=mode)
-        if row.question is None and row.state == "pending" and options.needs_vector:
+        if self._waits(row, options):
             return None
         told = await self._retrieval(ctx, row, options).explained()
         row_shown = shown(row, False)
