@@ -6,7 +6,7 @@ export type MapState = {
   version: number;
   blocks: number;
   count: number;
-  /** How many chunks have a vector; more than `count`: the map is a sample. */
+  /** How many chunks had a vector; more than `count`: the map is a sample. */
   total: number;
   /** Chunks came, went or changed since. */
   stale: boolean;

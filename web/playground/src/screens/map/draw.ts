@@ -30,7 +30,7 @@ export function draw(context: CanvasRenderingContext2D, scene: Scene, view: View
     }
     const { x, y } = at(point);
     if (x < -9 || y < -9 || x > size.width + 9 || y > size.height + 9) continue;
-    context.globalAlpha = isAsked ? 0.28 : 0.8;
+    context.globalAlpha = isAsked ? 0.35 : 0.85;
     context.fillStyle = colourOf(point.source);
     context.beginPath();
     context.arc(x, y, radius, 0, FULL_TURN);

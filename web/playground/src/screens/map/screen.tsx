@@ -1,8 +1,9 @@
 import { Button, Tooltip } from "@mantine/core";
 import { useMutation, useQuery } from "convex/react";
-import { useEffect, useMemo, useState } from "react";
+import { useEffect, useMemo, useRef, useState } from "react";
 import { type MapState, maps } from "../../api/maps.ts";
 import { type SearchRow, searches } from "../../api/searches.ts";
+import { sources } from "../../api/sources.ts";
 import { useDeed } from "../../lib/deed.ts";
 import { useNow } from "../../lib/now.ts";
 import { amend, go, hashOf, usePlace } from "../../lib/place.ts";
@@ -29,26 +30,32 @@ export function MapScreen() {
   const make = useMutation(maps.make);
   const deed = useDeed(make);
   const points = usePoints(state);
-  const isWanted = state !== undefined && state.total > 0 && (state.state === "none" || (state.stale && state.state === "ready"));
+  const totals = useQuery(sources.totals, {});
+  const isDrawable = totals !== undefined && totals.chunks > totals.waiting;
+  const isLacking = state?.state === "none" && isDrawable;
+  const isStale = state !== undefined && state.stale && state.state === "ready";
+  const isRenewed = useRef(false);
   const { run } = deed;
   useEffect(() => {
-    if (isWanted) void run({});
-  }, [isWanted, run]);
+    // What is out of date is made anew when one comes; later changes wait for the button, so that nothing jumps about.
+    if (isLacking || (isStale && !isRenewed.current)) void run({});
+    if (state) isRenewed.current = true;
+  }, [isLacking, isStale, state, run]);
   return (
     <>
       <Header title="Map" note={state && state.version > 0 && <Note state={state} />}>
         {state?.state === "making" && <State of="running" label="Being made" />}
         {state && state.version > 0 && (
           <Tooltip label="Make it anew from all vectors">
-            <Button variant="default" leftSection={<RetryIcon size={14} />} disabled={state.state === "making"} onClick={() => void run({})}>
-              Make anew
+            <Button variant={isStale ? "light" : "default"} leftSection={<RetryIcon size={14} />} disabled={state.state === "making"} onClick={() => void run({})}>
+              {isStale ? "Chunks changed: make anew" : "Make anew"}
             </Button>
           </Tooltip>
         )}
       </Header>
       {deed.error !== null && <Problem title="The map could not be made" error={deed.error} />}
       {state?.state === "failed" && <Problem title="The map could not be made" error={new Error(state.error ?? "")} />}
-      {points && points.length > 0 && state ? <There state={state} points={points} /> : <NotYet state={state} />}
+      {points && points.length > 0 && state ? <There state={state} points={points} /> : <NotYet isComing={totals === undefined || (isDrawable && state?.state !== "failed")} hasFailed={state?.state === "failed"} />}
     </>
   );
 }
@@ -64,8 +71,9 @@ function Note({ state }: { state: MapState }) {
   );
 }
 
-function NotYet({ state }: { state: MapState | undefined }) {
-  if (state === undefined || state.total > 0) return state?.state === "failed" ? null : <Waiting rows={5} />;
+function NotYet({ isComing, hasFailed }: { isComing: boolean; hasFailed: boolean }) {
+  if (hasFailed) return null;
+  if (isComing) return <Waiting rows={5} />;
   return (
     <Empty
       icon={MapIcon}
