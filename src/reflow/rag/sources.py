@@ -11,6 +11,7 @@ from reflow.errors import ApplicationError
 from reflow.rag.attributes import About, describe
 from reflow.rag.contents import PieceInput, content_of, content_of_pieces, cut, kind_by_names, structured
 from reflow.rag.intake import AGAIN, Intake
+from reflow.rag.local_files import LocalFiles
 from reflow.rag.part import Part
 from reflow.rag.reading.kinds import suffix_of
 from reflow.rag.source_queries import SourceQueries
@@ -64,6 +65,13 @@ class Sources(Part):
         self.read_failed = self.background_mutation("read_failed", self.intake.give_up)
         self.read_again = self.background_mutation("read_again", self.intake.again)
         self.read = self.background_action("read", self.intake.read, retry=AGAIN)
+        # Paths of this machine are no business of clients, in a public corpus neither.
+        files = LocalFiles(corpus)
+        self.add_path = self.module.internal_action(name="add_path")(files.add_path)
+        self.sync_folder = self.module.internal_action(name="sync_folder")(files.sync_folder)
+        self.sync_files = self.module.internal_action(name="sync_files")(files.sync_files)
+        self.known_files = self.module.internal_query(name="known_files")(files.known)
+        self.of_path = self.module.internal_query(name="of_path")(files.of_path)
 
     # Adding
 
