@@ -304,13 +304,13 @@ class Limits:
     """Characters of one passage that a prompt gets."""
     answer_sentences: int = 64
     """Sentences that are looked at for an answer without a chat model."""
-    answer_write_seconds: float = 0.08
+    answer_write_seconds: float = 0.05
     """Pause between two writes of an answer that comes in; what comes meanwhile is written together."""
     answer_pieces: int = 1000
     """Pieces of an answer that are read ahead of what is written."""
     answer_chars: int = 200_000
     """Characters of an answer; a longer one is cut."""
-    answer_page_blocks: int = 32
+    answer_page_blocks: int = 16
     """Blocks of an answer that a page has: a full page is not sent again."""
     answer_look_seconds: float = 0.5
     """Pause between two looks whether an answer was stopped, while nothing comes in."""

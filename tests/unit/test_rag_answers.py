@@ -13,7 +13,7 @@ from reflow.rag.extractive import Extractive
 from reflow.rag.queries import Options
 from reflow.rag.spending import Budget, Price, Spending
 from tests.support import arun
-from tests.support.answering import TREE_QUESTION, Script, asking
+from tests.support.answering import TREE_QUESTION, TREES, Script, asking
 
 NO_ID = "j571w1qs5ypkqxbt6gsdmtv1hd7m4s9h"
 
@@ -132,6 +132,23 @@ def test_what_an_answer_took_is_in_the_ledger() -> None:
             assert view.cost == pytest.approx(0.015)
             assert view.tokens_out == 50
             assert view.tokens_in == 1000 + sum(entry[2] for entry in entries if entry[0] == "search")
+
+    arun(main())
+
+
+def test_neighbours_that_were_asked_for_are_in_the_passages() -> None:
+    async def main() -> None:
+        script = Script()
+        async with asking(script, splitter=lambda text: text.split("\n\n")) as app:
+            id = await app.ask(options=Options(limit=1, before=1))
+            script.say("So [1].")
+            script.end()
+            view = await app.ended(id)
+            (passage,) = view.passages
+            assert (passage.first_line, passage.last_line, passage.current is not None) == (1, 3, True)
+            record = await app.backend.query(app.corpus.answers.inspect, id)
+            assert record is not None
+            assert record.passages[0].text == TREES
 
     arun(main())
 

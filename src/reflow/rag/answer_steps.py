@@ -40,6 +40,7 @@ class Prepared(rf.Object):
     tokens: int
     searched: str
     spent: list[Spent]
+    note: str | None
     condense_ms: float | None
     search_ms: float
 

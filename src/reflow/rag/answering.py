@@ -68,6 +68,7 @@ class Answering:
             passages=passages_of(found, self._limits.answer_passage_chars),
             condense_ms=None if searched == self._job.question else (searching - started) * 1000,
             search_ms=(perf_counter() - searching) * 1000,
+            note=found.note,
         )
         if not ready.passages:
             await self._say_nothing(ready)
@@ -187,6 +188,7 @@ class Answering:
             tokens=prompt.tokens,
             searched=ready.searched,
             spent=self._spent,
+            note=ready.note,
             condense_ms=ready.condense_ms,
             search_ms=ready.search_ms,
         )
@@ -222,6 +224,8 @@ class Ready:
     passages: list[Passage]
     condense_ms: float | None
     search_ms: float
+    note: str | None
+    """What a reader should know of the search."""
 
 
 @dataclass(slots=True)

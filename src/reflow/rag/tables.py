@@ -222,6 +222,8 @@ class Pump(rf.Table, rename="camel"):
 
     job: rf.Id[Any] | None = rf.missing()
     """Absent: there is nothing to do."""
+    refill: rf.Id[Any] | None = rf.missing()
+    """The scheduled function that changes over to another model, or did."""
     until: float | None = rf.missing()
     """The provider wants no call before this, in milliseconds since 1970."""
     reason: str | None = rf.missing()
@@ -601,13 +603,7 @@ class Tables:
             words=rf.TextIndex("input"),
             meaning=rf.VectorIndex(dims=dims),
         )
-        self.Thread = self.table(Thread, "threads", by_update=self._of_owner("updated"))
-        self.Template = self.table(StoredTemplate, "templates", by_name=self._of_owner("name"))
-        self.Answer = self.table(
-            Answer, "answers", by_asked=self._of_owner("asked"), by_thread=rf.Index("thread", "number")
-        )
-        self.AnswerBlock = self.table(AnswerBlock, "answer_blocks", by_answer=rf.Index("answer", "number"))
-        self.AnswerRecord = self.table(AnswerRecord, "answer_records", by_answer=rf.Index("answer"))
+        self._make_answers()
         self.Golden = self.table(Golden, "golden", by_question=self._of_owner("question"))
         self.GoldenQuestion = self.table(
             GoldenQuestion, "golden_questions", by_golden=self._of_owner("golden", "transform")
@@ -627,6 +623,16 @@ class Tables:
         self.LedgerShare = self.table(LedgerTotal, "ledger_shares", by_period=self._of_owner(*place))
         """In a corpus with owners: the totals of each of them."""
         self.LedgerBudget = self.table(LedgerBudget, "budgets", shared=True, by_owner=rf.Index("only", "per"))
+
+    def _make_answers(self) -> None:
+        """Answers, and what they are asked with."""
+        self.Thread = self.table(Thread, "threads", by_update=self._of_owner("updated"))
+        self.Template = self.table(StoredTemplate, "templates", by_name=self._of_owner("name"))
+        self.Answer = self.table(
+            Answer, "answers", by_asked=self._of_owner("asked"), by_thread=rf.Index("thread", "number")
+        )
+        self.AnswerBlock = self.table(AnswerBlock, "answer_blocks", by_answer=rf.Index("answer", "number"))
+        self.AnswerRecord = self.table(AnswerRecord, "answer_records", by_answer=rf.Index("answer"))
 
     def table(
         self,

@@ -191,6 +191,7 @@ class Writing(Part):
             passages=[msgspec.structs.replace(passage, text=None) for passage in prepared.passages],
             used=prepared.used,
             searched=rf.UNSET if prepared.searched == row.question else prepared.searched,
+            note=prepared.note or rf.UNSET,
             condense_ms=rf.UNSET if prepared.condense_ms is None else prepared.condense_ms,
             search_ms=prepared.search_ms,
         )
@@ -216,7 +217,8 @@ class Writing(Part):
             return
         if ending.spans:
             await self._append(ctx, answer, run, ending.number, ending.spans)
-        await ctx.db.patch(row.id, note=ending.note or rf.UNSET)
+        if ending.note is not None:
+            await ctx.db.patch(row.id, note=ending.note)
         await self._end(ctx, row, ending.state, ending.error, ending.spent)
 
     async def _trouble(

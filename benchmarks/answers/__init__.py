@@ -1,0 +1,1 @@
+"""How soon many watchers see what a model says."""
