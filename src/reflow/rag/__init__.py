@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from reflow.rag.asking import SearchSettings
     from reflow.rag.chat import Chat, FunctionChat, Message
     from reflow.rag.configured import configured_embedder
+    from reflow.rag.contents import PieceInput
     from reflow.rag.corpus import Corpus
     from reflow.rag.embedders.base import Embedder
     from reflow.rag.embedders.cohere import Cohere
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from reflow.rag.embedders.openai import OpenAICompatible
     from reflow.rag.embedders.voyage import Voyage
     from reflow.rag.jobs import Pace
+    from reflow.rag.local_files import watch_folder
     from reflow.rag.openai_chat import OpenAIChat, configured_chat
     from reflow.rag.queries import Options, Question
     from reflow.rag.rerank import FunctionReranker, Reranker
@@ -48,6 +50,7 @@ _HOMES = {
     "OpenAICompatible": "embedders.openai",
     "Options": "queries",
     "Pace": "jobs",
+    "PieceInput": "contents",
     "Price": "spending",
     "Question": "queries",
     "Reranker": "rerank",
@@ -59,6 +62,7 @@ _HOMES = {
     "configured_embedder": "configured",
     "hypothetical": "transform",
     "rewrite": "transform",
+    "watch_folder": "local_files",
 }
 
 __all__ = [
@@ -77,6 +81,7 @@ __all__ = [
     "OpenAICompatible",
     "Options",
     "Pace",
+    "PieceInput",
     "Price",
     "Question",
     "Reranker",
@@ -88,6 +93,7 @@ __all__ = [
     "configured_embedder",
     "hypothetical",
     "rewrite",
+    "watch_folder",
 ]
 
 
