@@ -27,6 +27,7 @@ from reflow.search.hybrid import fuse
 from reflow.settings import Secret, Settings
 from reflow.values import Int64
 from reflow.vectors import Match, QueryResult, Record, SparseValues, Vectors
+from reflow.watched import Watched, WatchedQuery
 
 __all__ = [
     "JWT",
@@ -94,6 +95,8 @@ __all__ = [
     "TextIndex",
     "VectorIndex",
     "Vectors",
+    "Watched",
+    "WatchedQuery",
     "collection",
     "fuse",
     "missing",

@@ -20,6 +20,7 @@ from reflow.schema import Id, VectorIndex
 from reflow.searching import Searching, SearchRun
 from reflow.settings import S, read_settings
 from reflow.vectors import Store, StoreReader
+from reflow.watched import Watched
 
 if TYPE_CHECKING:
     from reflow.migrations import Migration, MigrationStatus
@@ -48,6 +49,12 @@ class FunctionRun(Protocol):
         self, work: Callable[[GenerationsInside], Awaitable[R]], owners: Owners, *, writes: bool = True
     ) -> R: ...
     async def files(self, work: Callable[[FilesInside], Awaitable[R]], *, writes: bool = True) -> R: ...
+
+
+class QueryRun(FunctionRun, Protocol):
+    """A run of a query."""
+
+    def watched(self) -> Watched: ...
 
 
 class ActionRun(FunctionRun, SearchRun, Protocol):
@@ -195,9 +202,16 @@ class TransactionCtx(BaseCtx):
 class QueryCtx(TransactionCtx):
     """The context of a query."""
 
-    def __init__(self, run: FunctionRun, db: DatabaseReader, owners: Owners = "caller") -> None:
+    def __init__(self, run: QueryRun, db: DatabaseReader, owners: Owners = "caller") -> None:
         super().__init__(run, owners)
         self.db = db
+        self._query = run
+
+    def watched(self, *, every: float = 1.0) -> Watched:
+        """Which live queries there are in this process, counted. It is no document, so nothing wakes for it: a live
+        query that asks runs again at each multiple of `every` seconds, for as long as somebody follows it."""
+        self._query.now(every)
+        return self._query.watched()
 
     @property
     def storage(self) -> FileReader:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,7 @@ from reflow.limits import Limits
 from reflow.search.metric import Place, VectorQuery
 from reflow.search.standing import StandingSearches
 from reflow.storage.base import Snapshot
+from reflow.watched import Watched, WatchedQuery
 
 if TYPE_CHECKING:
     from reflow.engine.live import Connection
@@ -89,6 +90,8 @@ class QueryCache:
         self._changed = changed
         self._scheduled = scheduled
         self._entries: dict[Key, Entry] = {}
+        self._followed: set[Entry] = set()
+        """Those with subscribers, also where another one of the same key has taken its place."""
         self._idle: OrderedDict[Entry, None] = OrderedDict()
         self._idle_bytes = 0
         self._personal: set[str] = set()
@@ -108,6 +111,22 @@ class QueryCache:
         elif entry in self._idle:
             self._idle.move_to_end(entry)
         return entry
+
+    def watched(self) -> Watched:
+        """How many queries of each function are followed, and over how many connections."""
+        queries: Counter[str] = Counter()
+        watchers: dict[str, set[Connection]] = {}
+        everybody: set[Connection] = set()
+        for entry in self._followed:
+            path = entry.key[0]
+            queries[path] += 1
+            watchers.setdefault(path, set()).update(entry.subscribers)
+            everybody.update(entry.subscribers)
+        functions = [
+            WatchedQuery(path=path, queries=queries[path], watchers=len(own)) for path, own in watchers.items()
+        ]
+        functions.sort(key=lambda one: (-one.watchers, one.path))
+        return Watched(watchers=len(everybody), queries=queries.total(), functions=functions)
 
     async def fresh(
         self, function: Function[..., Any], args: bytes, identity: Identity | None, journal: str | None
@@ -234,6 +253,7 @@ class QueryCache:
             del self._idle[entry]
             self._idle_bytes -= entry.size
         entry.subscribers.setdefault(connection, set()).add(query_id)
+        self._followed.add(entry)
         self._rename(entry)
 
     def unsubscribe(self, entry: Entry, connection: Connection, query_id: int) -> None:
@@ -246,6 +266,7 @@ class QueryCache:
             del entry.subscribers[connection]
         if entry.subscribers:
             return
+        self._followed.discard(entry)
         if self._entries.get(entry.key) is entry and entry.result is not None and entry.result.failure is None:
             entry.size = len(entry.result.value or b"") + len(entry.args)
             self._rest(entry)

@@ -35,6 +35,7 @@ from reflow.owners import Owners
 from reflow.pages import Page, PaginationOptions
 from reflow.schema import TextIndex, VectorIndex
 from reflow.vectors import Store
+from reflow.watched import Watched
 
 if TYPE_CHECKING:
     from reflow.engine.engine import Engine
@@ -155,6 +156,10 @@ class TransactionRun:
         if self._now is None:
             self._now = self.engine.clock.now_ns() / 1e9
         return self._now
+
+    def watched(self) -> Watched:
+        self.tx.check_open()
+        return self.engine.hub.cache.watched()
 
     def random(self) -> Random:
         self.tx.check_open()

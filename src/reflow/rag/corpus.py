@@ -32,6 +32,7 @@ from reflow.rag.reembed import model_of
 from reflow.rag.searches import Searches
 from reflow.rag.sources import Sources
 from reflow.rag.spending import Spending
+from reflow.rag.status import Status
 from reflow.rag.stored_templates import Templates
 from reflow.rag.tables import OWNER, Tables
 from reflow.rag.threads import Threads
@@ -128,6 +129,7 @@ class Corpus:
         self.ledger = Ledger(self)
         self.evaluation = Evaluation(self)
         self.maps = Maps(self)
+        self.status = Status(self)
 
     @property
     def parts(self) -> tuple[Part, ...]:
@@ -143,6 +145,7 @@ class Corpus:
             self.ledger,
             self.evaluation,
             self.maps,
+            self.status,
         )
 
     @property

@@ -245,10 +245,11 @@ class Ledger(Part):
             over_money = state.money is not None and state.used_money + nanos / NANOS > state.money
             over_tokens = state.tokens is not None and state.used_tokens + tokens > state.tokens
             if state.exhausted or over_money or over_tokens:
-                return Refusal(reason=self._reason(state), until=None if state.until is None else state.until / 1000)
+                return Refusal(reason=self.reason(state), until=None if state.until is None else state.until / 1000)
         return None
 
-    def _reason(self, state: BudgetState) -> str:
+    def reason(self, state: BudgetState) -> str:
+        """What a budget that is used up says to whom it stops."""
         what = "" if state.work is None else f" for {state.work}"
         per = "in all" if state.per == "total" else f"this {state.per}"
         then = "raise it" if state.until is None else "raise it, or wait until it begins anew"

@@ -604,6 +604,10 @@ class Tables:
             meaning=rf.VectorIndex(dims=dims),
         )
         self._make_answers()
+        self._make_measures()
+
+    def _make_measures(self) -> None:
+        """How good searches are, the map of the vectors, and what all of it takes."""
         self.Golden = self.table(Golden, "golden", by_question=self._of_owner("question"))
         self.GoldenQuestion = self.table(
             GoldenQuestion, "golden_questions", by_golden=self._of_owner("golden", "transform")

@@ -104,6 +104,11 @@ class LocalEmbedder:
         return f"{self._load().numerics}-{minilm.SHA256[:12]}"
 
     @property
+    def lacks(self) -> str | None:
+        """What is not installed of what it needs, and what to do; None where nothing is known to be missing."""
+        return minilm.lacking(self._path)
+
+    @property
     def stats(self) -> EmbedderStats:
         """A copy of the counters."""
         with self._lock:

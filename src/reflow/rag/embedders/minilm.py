@@ -46,6 +46,7 @@ SHA256 = "8199be6f699a395f99f89df973f9dc5285fbcfcdb2ae1a4e1201dab014f3d2a6"
 GOLDEN_COSINE = 0.98
 """Arithmetic that gets below this on a known text is not used."""
 
+_NO_RUNTIME = "The local embedder needs the package onnxruntime: install `reflow[local]`"
 _LAYERS, _HEADS, _EPSILON = 6, 12, 1e-12
 
 
@@ -95,6 +96,17 @@ def load(path: Path | None = None, numerics: Numerics | None = None) -> MiniLM:
     return MiniLM(weights, "float32")
 
 
+def lacking(path: Path | None = None) -> str | None:
+    """What is not there of what the model needs, as a message; None where nothing is known to be missing."""
+    if find_spec("onnxruntime") is None:
+        return _NO_RUNTIME
+    try:
+        file = path or _package_file()
+    except MissingExtra as error:
+        return str(error)
+    return None if file.is_file() else f"The local embedder's model {file} is not there. Reinstall `reflow[local]`"
+
+
 def golden_cosine(model: MiniLM) -> float:
     """The lowest cosine with the vectors that the package's own graph gives, over a few known texts."""
     golden = cast(
@@ -133,7 +145,7 @@ def _open(graph: Graph) -> _Session:
     try:
         onnxruntime: Any = import_module("onnxruntime")  # it has no types
     except ImportError as error:
-        raise MissingExtra("The local embedder needs the package onnxruntime: install `reflow[local]`") from error
+        raise MissingExtra(_NO_RUNTIME) from error
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1  # a caller's thread is a core
     options.enable_cpu_mem_arena = False
