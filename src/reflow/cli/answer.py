@@ -14,7 +14,7 @@ from reflow.cli.desks import AppOption, CorpusOption, DataOption, Desk, JsonOpti
 from reflow.cli.output import STDOUT, UsageError, note, show_logs
 from reflow.cli.process import run
 from reflow.cli.rows import lines_of, print_json
-from reflow.cli.search import source_id
+from reflow.cli.search import conditions
 from reflow.errors import ReflowError
 
 HELP = """Ask a corpus a question.
@@ -43,7 +43,7 @@ def ask(
     question: Annotated[str, typer.Argument(help="The question.")],
     source: Annotated[list[str] | None, typer.Option(help="Only from the source with this key; repeatable.")] = None,
     category: Annotated[str | None, typer.Option(help="Only from sources of this category.")] = None,
-    limit: Annotated[int | None, typer.Option(min=1, max=50, help="Passages to answer from.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=20, help="Passages to answer from.")] = 8,
     thread: Annotated[str | None, typer.Option(help="Go on with a conversation: its id.")] = None,
     template: Annotated[str | None, typer.Option(help="The template of the prompt.")] = None,
     kind: Annotated[Literal["chat", "extractive"] | None, typer.Option(help="Written by a model, or quoted.")] = None,
@@ -59,10 +59,8 @@ def ask(
 
     async def main() -> None:
         async with open_desk(data, app, corpus) as desk:
-            args: dict[str, Any] = {"question": question, "limit": limit, "thread": thread, "template": template}
-            args |= {"kind": kind, "category": category}
-            if source:
-                args["sources"] = [await source_id(desk, key) for key in source]
+            args: dict[str, Any] = {"question": question, "thread": thread, "template": template, "kind": kind}
+            args["options"] = {"limit": limit} | await conditions(desk, source, category, None, None)
             answer = await desk.call(
                 "answers:ask", **{name: value for name, value in args.items() if value is not None}
             )

@@ -1,5 +1,6 @@
 // Questions that are answered, their threads and their templates.
 import type { PaginationResult } from "convex/server";
+import type { Options } from "./searches.ts";
 import { action, mutation, type None, type Paged, query } from "./reference.ts";
 
 export type AnswerState = "waiting" | "searching" | "writing" | "done" | "stopped" | "failed";
@@ -90,11 +91,8 @@ type Choice = {
   question: string;
   thread?: string | null;
   template?: string | null;
-  limit?: number | null;
-  mode?: "hybrid" | "dense" | "text" | null;
-  sources?: string[] | null;
-  category?: string | null;
-  minLength?: number | null;
+  /** How to search for what it is made of. */
+  options?: Options | null;
 };
 
 export const answers = {

@@ -3,7 +3,7 @@ import { Button, MultiSelect, NumberInput, Popover, SegmentedControl, Select } f
 import { usePaginatedQuery, useQuery } from "convex/react";
 import { useMemo, useState } from "react";
 import { templates } from "../../api/answers.ts";
-import type { Mode } from "../../api/searches.ts";
+import type { Mode, Options } from "../../api/searches.ts";
 import { sources } from "../../api/sources.ts";
 import { many } from "../../lib/words.ts";
 import { FilterIcon } from "../../parts/icons.tsx";
@@ -11,18 +11,16 @@ import { FilterIcon } from "../../parts/icons.tsx";
 type Choice = { sources: string[]; template: string; limit: number; mode: Mode; kind: "chat" | "extractive" | null };
 
 /** `asked` is what the server is told: only what is unusual. */
-export type Ways = Choice & { asked: { sources?: string[]; template?: string; limit?: number; mode?: Mode; kind?: "chat" | "extractive" } };
+export type Ways = Choice & { asked: { template?: string; kind?: "chat" | "extractive"; options: Options } };
 
 const USUAL: Choice = { sources: [], template: "answer", limit: 8, mode: "hybrid", kind: null };
 
 export function useWays(): [Ways, (change: Partial<Choice>) => void] {
   const [choice, setChoice] = useState(USUAL);
   const ways = useMemo(() => {
-    const asked: Ways["asked"] = {};
-    if (choice.sources.length > 0) asked.sources = choice.sources;
+    const asked: Ways["asked"] = { options: { limit: choice.limit, mode: choice.mode } };
+    if (choice.sources.length > 0) asked.options.sources = choice.sources;
     if (choice.template !== USUAL.template) asked.template = choice.template;
-    if (choice.limit !== USUAL.limit) asked.limit = choice.limit;
-    if (choice.mode !== USUAL.mode) asked.mode = choice.mode;
     if (choice.kind !== null) asked.kind = choice.kind;
     return { ...choice, asked };
   }, [choice]);
