@@ -102,8 +102,10 @@ async def _show(desk: Desk, search: str, *, watch: bool, explain: bool, as_json:
         if results is None:
             await _check(desk, search)
             continue
-        if results.get("error"):
+        if results.get("state") == "failed":
             raise SearchFailed(f"the search failed: {results['error']}")
+        if results.get("state") == "pending" and not watch:
+            continue
         shown += 1
         if as_json:
             print_json(results)
@@ -122,8 +124,8 @@ async def results_of(desk: Desk, text: str, options: dict[str, Any]) -> dict[str
     """What a search finds once it is ready. Raises SearchFailed."""
     search = await desk.call("searches:start", input=text, options=options)
     async for results in desk.watch("searches:results", searchId=search):
-        if results is not None:
-            if results.get("error"):
+        if results is not None and results["state"] != "pending":
+            if results["state"] == "failed":
                 raise SearchFailed(f"the search failed: {results['error']}")
             return results
         await _check(desk, search)
@@ -161,19 +163,18 @@ def _print_row(rank: int, row: dict[str, Any], *, explain: bool) -> None:
         )
     )
     if explain:
-        legs = [f"{name} {_leg(row, wire, why)}" for name, wire, why in _LEGS]
+        legs = [f"{name} {_leg(row[wire])}" for name, wire in _LEGS]
         STDOUT.print(Text("    " + "; ".join(legs), style="dim"))
     STDOUT.print(Text(clamped(row["text"], _title(row))))
     STDOUT.print()
 
 
-_LEGS = (("meaning", "dense", "denseWhy"), ("words", "words", "wordsWhy"))
+_LEGS = (("meaning", "dense"), ("words", "words"))
 
 
-def _leg(row: dict[str, Any], wire: str, why: str) -> str:
-    leg: dict[str, Any] = row.get(wire) or {}
+def _leg(leg: dict[str, Any]) -> str:
     if leg.get("rank") is None:
-        return f"not ranked ({row.get(why) or 'not asked'})"
+        return f"not ranked ({leg.get('why') or 'not asked'})"
     return f"rank {int(leg['rank'])}, score {float(leg['score']):.3f}"
 
 
