@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 import reflow as rf
-from reflow.errors import ProviderError
+from reflow.engine.environment import assign
+from reflow.errors import ApplicationError, ProviderError
 from reflow.rag.asking import SearchSettings
 from reflow.rag.chat import FunctionChat, Message
 from reflow.rag.corpus import Corpus
@@ -249,6 +250,20 @@ async def test_chat_models_rewrite_and_make_up_answers(sim: Any, corpus: Corpus)
     assert (row.state, row.error) == ("failed", "testing/silent made nothing of the question")
     choices = await sim.query(corpus.searches.choices)
     assert choices.transforms == ["hypothetical", "rewrite", "shout", "silent", "unset"]
+
+
+@searched(chat=lambda ctx: CHAT if ctx.env.get("CHAT_MODEL") else None)
+async def test_a_corpus_with_a_chat_model_can_rewrite(sim: Any, corpus: Corpus) -> None:
+    """Where the model is chosen by variables, what can be asked for is live, too."""
+    async with watching(sim, corpus.searches.choices) as seen:
+        assert seen[-1].transforms == []
+        with pytest.raises(ApplicationError, match="no transformation 'rewrite'; there is none"):
+            await sim.mutation(corpus.searches.start, "butter", Options(transform="rewrite"))
+        await assign(sim.engine, {"CHAT_MODEL": "any"})
+        await sim.quiet()
+        assert seen[-1].transforms == ["hypothetical", "rewrite"]
+    found = await results(sim, corpus, "butter", transform="hypothetical", mode="dense")
+    assert found.rows[0].text == ANIMALS[1]
 
 
 def test_a_question_is_rewritten_through_a_chat_endpoint() -> None:

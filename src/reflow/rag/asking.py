@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import reflow as rf
+from reflow.errors import ReflowError
 from reflow.rag.embedders.base import BatchEmbedder, Kind
 from reflow.rag.models import Models
 from reflow.rag.queries import Asked, Options, Question, Spent
 from reflow.rag.rerank import Reranker
 from reflow.rag.results import Candidate
 from reflow.rag.tables import Reranked
-from reflow.rag.transform import Transform, Transformed
+from reflow.rag.transform import Transform, Transformed, hypothetical, rewrite
 
 if TYPE_CHECKING:
     from reflow.rag.corpus import Corpus
@@ -21,10 +22,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchSettings:
-    """What searches of a corpus can do besides: `transforms` by the names that options use, and a `reranker`."""
+    """What searches of a corpus can do besides: `transforms` by the names that options use, and a `reranker`.
+
+    A corpus with a chat model has the transforms "rewrite" and "hypothetical" by itself.
+    """
 
     transforms: Mapping[str, Transform] = field(default_factory=dict[str, Transform])
     reranker: Reranker | None = None
+
+
+def transforms_of(corpus: Corpus, ctx: rf.QueryCtx | rf.MutationCtx | rf.ActionCtx) -> Mapping[str, Transform]:
+    """The transformations that there are now. Raises what is wrong with the settings of the chat model."""
+    if corpus.chat is None or corpus.chat_for(ctx) is None:
+        return corpus.search.transforms
+    return {"rewrite": rewrite(corpus.chat), "hypothetical": hypothetical(corpus.chat), **corpus.search.transforms}
 
 
 async def ask(corpus: Corpus, ctx: rf.ActionCtx, text: str, options: Options) -> Asked:
@@ -37,7 +48,7 @@ async def ask(corpus: Corpus, ctx: rf.ActionCtx, text: str, options: Options) ->
     changed = Transformed(text=text)
     spent: list[Spent] = []
     if options.transform is not None:
-        changed = await corpus.search.transforms[options.transform](ctx, text)
+        changed = await _transform(corpus, ctx, options.transform)(ctx, text)
         if changed.model:
             spent.append(
                 Spent(
@@ -56,6 +67,13 @@ async def ask(corpus: Corpus, ctx: rf.ActionCtx, text: str, options: Options) ->
         spent.append(cost)
     question = Question(text=text, embeddings=embeddings)
     return Asked(question=question, text=changed.text, kind=changed.kind, spent=spent)
+
+
+def _transform(corpus: Corpus, ctx: rf.ActionCtx, name: str) -> Transform:
+    found = transforms_of(corpus, ctx).get(name)
+    if found is None:
+        raise ReflowError(f"the transformation {name!r} is not there any more: choose another one, or none")
+    return found
 
 
 async def embed(embedder: BatchEmbedder, model: rf.Model, text: str, kind: Kind) -> tuple[rf.Embedding, Spent]:

@@ -46,10 +46,14 @@ class Finding(Part):
         whose = f"a search of corpus {self.corpus.name!r}"
         return {} if owner is None else {OWNER: owner.required(ctx.auth.identity(), whose)}
 
+    def _check_options(self, ctx: rf.QueryCtx | rf.MutationCtx | rf.ActionCtx, options: Options) -> None:
+        """Raises ApplicationError for options that can't be, whatever there is to be found."""
+        transforms = () if options.transform is None else tuple(asking.transforms_of(self.corpus, ctx))
+        check_options(options, self.corpus.limits, transforms, self.corpus.search.reranker is not None)
+
     async def _checked(self, ctx: rf.QueryCtx | rf.MutationCtx, options: Options) -> Options:
         """Options that can be searched with. Raises ApplicationError that says what can't be."""
-        settings = self.corpus.search
-        check_options(options, self.corpus.limits, settings.transforms, settings.reranker is not None)
+        self._check_options(ctx, options)
         sources = None if options.sources is None else sorted(set(options.sources))
         for id in sources or ():
             await self.found(ctx, self.corpus.tables.Source, id, "source")
@@ -120,8 +124,7 @@ class Finding(Part):
         text = check_input(text, self.corpus.limits)
         options = options or Options()
         conditions = self._caller(ctx) if within is None else dict(within)
-        settings = self.corpus.search
-        check_options(options, self.corpus.limits, settings.transforms, settings.reranker is not None)
+        self._check_options(ctx, options)
         if within is None:
             options = await ctx.run_query(self.checked, options)
             refusal = await self.corpus.ledger.refusal(ctx, "search")
@@ -129,9 +132,10 @@ class Finding(Part):
                 raise rf.ApplicationError(refusal.reason)
         asked = await self.ask(ctx, text, options)
         spent, reranked, started = list(asked.spent), None, perf_counter()
-        if options.rerank and settings.reranker is not None:
+        reranker = self.corpus.search.reranker
+        if options.rerank and reranker is not None:
             candidates = await ctx.run_query(self.candidates, asked.question, options, conditions)
-            reranked, cost = await asking.judge(ctx, settings.reranker, text, candidates)
+            reranked, cost = await asking.judge(ctx, reranker, text, candidates)
             spent += [] if cost is None else [cost]
             started = perf_counter()
         found = await ctx.run_query(self.seek, asked.question, options, reranked, conditions)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection
 from hashlib import sha256
 from typing import Any, Literal, cast
 
@@ -130,7 +130,7 @@ def check_limit(limit: int, limits: Limits) -> None:
         raise rf.ApplicationError(f"A search gives 1 to {limits.search_results} results, not {limit}: change limit")
 
 
-def check_options(options: Options, limits: Limits, transforms: Mapping[str, Any], reranks: bool) -> None:
+def check_options(options: Options, limits: Limits, transforms: Collection[str], reranks: bool) -> None:
     """Raises ApplicationError that names the first option that can't be."""
     most, around = limits.search_results, limits.search_neighbours
     check_limit(options.limit, limits)
@@ -149,7 +149,7 @@ def check_options(options: Options, limits: Limits, transforms: Mapping[str, Any
     if options.narrow is not None and not 1 <= options.narrow.to <= most:
         raise rf.ApplicationError(f"narrow.to is a number of sources, 1 to {most}, not {options.narrow.to}")
     if options.transform is not None and options.transform not in transforms:
-        known = ", ".join(sorted(transforms)) or "none: Corpus(search=SearchSettings(transforms={...})) adds some"
+        known = ", ".join(sorted(transforms)) or "none: a chat model brings some, SearchSettings(transforms=...) others"
         raise rf.ApplicationError(f"There is no transformation {options.transform!r}; there is {known}")
     if options.rerank and not reranks:
         raise rf.ApplicationError(

@@ -59,6 +59,8 @@ class Explanation(Explained, rename="camel"):
     asked: str
     """What was embedded."""
     model: str | None
+    state: SearchState
+    error: str | None
 
 
 class Near(rf.Object):
@@ -92,9 +94,14 @@ class FoundOnce(Found):
 
 def shown(row: Search, outdated: bool) -> dict[str, Any]:
     """The fields of a `SearchRow`."""
-    embeddings = [] if row.question is None else row.question.embeddings
     same = {name: getattr(row, name) for name in SearchRow.__struct_fields__ if name in row.__struct_fields__}
-    return same | {"model": str(embeddings[0].model) if embeddings else None, "outdated": outdated}
+    return same | {"model": model_of(row), "outdated": outdated}
+
+
+def model_of(row: Search) -> str | None:
+    """The model of a search's vector, as people read it."""
+    embeddings = [] if row.question is None else row.question.embeddings
+    return str(embeddings[0].model) if embeddings else None
 
 
 def fields_of(value: msgspec.Struct) -> dict[str, Any]:

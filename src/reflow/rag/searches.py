@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 import reflow as rf
-from reflow.errors import GenerationMismatch
+from reflow.errors import GenerationMismatch, ProviderError, SettingsError
+from reflow.rag.asking import transforms_of
 from reflow.rag.finding import Finding
 from reflow.rag.near import near
 from reflow.rag.queries import (
@@ -36,6 +37,7 @@ from reflow.rag.search_rows import (
     Results,
     SearchRow,
     fields_of,
+    model_of,
     shown,
 )
 from reflow.rag.search_runs import SearchRuns
@@ -54,6 +56,7 @@ class Searches(Finding):
     def __init__(self, corpus: Corpus) -> None:
         super().__init__(corpus)
         self.runs = SearchRuns(self, corpus)
+        self.follow = self.runs.following.follow
         self.start = self.mutation("start", self._start)
         self.rerun = self.mutation("rerun", self._rerun)
         self.results = self.query("results", self._results)
@@ -161,8 +164,14 @@ class Searches(Finding):
         if self._waits(row, options):
             return None
         told = await self._retrieval(ctx, row, options).explained()
-        row_shown = shown(row, False)
-        return Explanation(**fields_of(told), options=options, asked=row.asked or row.input, model=row_shown["model"])
+        return Explanation(
+            **fields_of(told),
+            options=options,
+            asked=row.asked or row.input,
+            model=model_of(row),
+            state=row.state,
+            error=row.error,
+        )
 
     async def vector(self, ctx: rf.QueryCtx, search_id: str) -> NDArray[np.float32] | None:
         """The vector of a search's question, of the model that the chunks' vectors in use are of; None while there is
@@ -271,8 +280,12 @@ class Searches(Finding):
         while following is not None and following.category is not None and len(categories) < limits.choices_listed:
             categories.append(following.category)
             following = await query.gt(following.category).first()
+        try:
+            transforms = transforms_of(self.corpus, ctx)
+        except (ProviderError, SettingsError):  # the chat model can't be used as it is set up: see the status
+            transforms = self.corpus.search.transforms
         return Choices(
-            transforms=sorted(self.corpus.search.transforms),
+            transforms=sorted(transforms),
             rerank=self.corpus.search.reranker is not None,
             filters=list(self._filters),
             categories=categories,

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import cast
 
 import reflow as rf
 from reflow.errors import ProviderError
-from reflow.rag.chat import Chat, Message, complete
+from reflow.rag.chat import Chat, Chooser, Message, chosen, complete
 from reflow.rag.embedders.base import Kind
 
 LONGEST = 2000
@@ -34,9 +33,6 @@ class Transformed:
 Transform = Callable[[rf.ActionCtx, str], Awaitable[Transformed]]
 """Changes what is embedded. The words that are searched for stay as they were typed."""
 
-ChatSource = Chat | Callable[[rf.ActionCtx], Chat | None]
-"""A model, or what finds it among the deployment's variables."""
-
 REWRITE = """\
 Rewrite the user's question as one that a search engine finds the answer to: spell out what it means, resolve \
 abbreviations, leave out politeness. Answer with the rewritten question only, in the question's language."""
@@ -46,19 +42,23 @@ Write a short passage, as it might stand in a text that answers the user's quest
 make one up: it is only used to find the real one. Answer with the passage only, in the question's language."""
 
 
-def rewrite(chat: ChatSource, instruction: str = REWRITE) -> Transform:
+def rewrite(chat: Chat | Chooser, instruction: str = REWRITE) -> Transform:
     """Has a chat model put the question in words that are easier to find."""
     return _asking(chat, instruction, "query")
 
 
-def hypothetical(chat: ChatSource, instruction: str = HYPOTHETICAL) -> Transform:
+def hypothetical(chat: Chat | Chooser, instruction: str = HYPOTHETICAL) -> Transform:
     """Has a chat model make up an answer: real answers are nearer to it than to the question."""
     return _asking(chat, instruction, "document")
 
 
-def _asking(source: ChatSource, instruction: str, kind: Kind) -> Transform:
+def _asking(source: Chat | Chooser, instruction: str, kind: Kind) -> Transform:
     async def transform(ctx: rf.ActionCtx, text: str) -> Transformed:
-        chat = _chat_of(source, ctx)
+        chat = chosen(source, ctx)
+        if chat is None:
+            raise ProviderError(
+                "there is no chat model to rewrite the question with: set one, or leave transform out", "settings"
+            )
         messages = [Message(role="system", content=instruction), Message(role="user", content=text)]
         said = await complete(chat, messages, longest=LONGEST)
         if not said.text.strip():
@@ -73,14 +73,3 @@ def _asking(source: ChatSource, instruction: str, kind: Kind) -> Transform:
         )
 
     return transform
-
-
-def _chat_of(source: ChatSource, ctx: rf.ActionCtx) -> Chat:
-    if hasattr(source, "stream"):
-        return cast(Chat, source)
-    chat = cast("Callable[[rf.ActionCtx], Chat | None]", source)(ctx)
-    if chat is None:
-        raise ProviderError(
-            "there is no chat model to rewrite the question with: set one, or leave transform out", "settings"
-        )
-    return chat
