@@ -249,6 +249,21 @@ class UnreadableSource(ReflowError):
         self.reason = reason
 
 
+class FetchError(ReflowError):
+    """What an address shows could not be fetched; the message says why.
+
+    `retryable` tells whether the same may work later, `retry_after` after how many seconds the server wants to be asked
+    again, where it says so.
+    """
+
+    code = "FetchError"
+
+    def __init__(self, message: str, *, retryable: bool, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retryable = retryable
+        self.retry_after = retry_after
+
+
 # Storage
 
 

@@ -167,6 +167,14 @@ class Limits:
     """Entries of a PDF's outline that are looked at."""
     source_unpacked_bytes: int = 64 << 20
     """Size of a Word document's parts when they are unpacked, pictures apart."""
+    address_length: int = 4096
+    """Characters of an address that is fetched. Of the process."""
+    fetch_redirects: int = 5
+    """Redirects that are followed from one address."""
+    fetch_seconds: float = 60.0
+    """How long fetching one source may take in all."""
+    fetch_idle_seconds: float = 15.0
+    """How long a server may send nothing."""
     reading_inline_bytes: int = 64 << 10
     """Size of a plain text up to which it is read on the event loop; all else is read by a process of its own."""
     reading_processes: int = 2

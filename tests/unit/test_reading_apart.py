@@ -99,10 +99,8 @@ def test_a_cancelled_call_ends_its_reader() -> None:
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is bounded on Linux only")
 def test_a_file_that_takes_too_much_memory_is_refused() -> None:
     lean = Limits(reading_memory_bytes=16 << 20)
-    cells = "".join(documents.paragraph("x") for _ in range(40_000))
-    for data, name in ((b"<p>x" * 500_000, "a.html"), (documents.docx(cells), "a.docx")):
-        with pytest.raises(UnreadableSource, match="memory"):
-            arun(read_apart(data, name, limits=lean))
+    with pytest.raises(UnreadableSource, match="memory"):
+        arun(read_apart(b"<p>x" * 500_000, "a.html", limits=lean))
     assert arun(read_apart(b"<p>fine", "fine.html", limits=lean)).text == "fine"
 
 

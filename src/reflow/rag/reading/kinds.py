@@ -150,6 +150,12 @@ def kind_of(data: bytes, name: str, content_type: str | None = None) -> Kind:
     return kind
 
 
+def refuse_type(name: str, said: str) -> None:
+    """Raises UnreadableSource for a media type that has no text."""
+    if said.startswith(("image/", "audio/", "video/", "font/")) and said != "image/svg+xml":
+        raise UnreadableSource("unsupported", f"{name} is of type {said}, which has no text to read")
+
+
 def _kind_of_bytes(data: bytes, name: str) -> Kind | None:
     """What the bytes can't but be: a PDF or a Word document; None where they may be text."""
     head = data[:_HEAD]
@@ -184,8 +190,7 @@ def _kind_said(data: bytes, name: str, said: str) -> Kind:
     """What a source is by its content type and name, if it is text at all."""
     if said in _BY_TYPE:
         return _BY_TYPE[said]
-    if said.startswith(("image/", "audio/", "video/", "font/")) and said != "image/svg+xml":
-        raise UnreadableSource("unsupported", f"{name} is of type {said}, which has no text to read")
+    refuse_type(name, said)
     suffix = suffix_of(name)
     if suffix in _REFUSED_SUFFIXES:
         raise UnreadableSource("unsupported", f"{name} is {_REFUSED_SUFFIXES[suffix]}")
