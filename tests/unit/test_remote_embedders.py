@@ -178,6 +178,9 @@ def test_only_openai_is_asked_for_packed_vectors_and_sent_its_key(monkeypatch: p
     assert other.request(["a"], "document")["encoding_format"] == "float"
     assert other.needs == ()
     assert OpenAICompatible(base_url="https://api.example.com/v1", variable="MINE").needs == ("MINE",)
+    assert OpenAICompatible.vllm("m", variable="MINE").needs == ("MINE",)
+    assert OpenAICompatible.vllm("m", variable="MINE", api_key="given").needs == ()
+    assert Cohere(variable="CO_API_KEY").needs == ("CO_API_KEY",)
     with model_provider() as provider:
         monkeypatch.setenv("OPENAI_API_KEY", "sk-of-openai-alone")
         with pytest.raises(ProviderError):
@@ -241,6 +244,12 @@ def test_lengths(provider: ModelProvider) -> None:
     np.testing.assert_allclose(np.linalg.norm(unit, axis=1), 1, atol=1e-6)
     raw = arun(openai(provider, normalized=False).embed(texts, "document"))
     np.testing.assert_allclose(np.linalg.norm(raw, axis=1), [2, 3, 4], atol=1e-5)
+
+
+@pytest.mark.parametrize("url", ["", "https://[::1", "host/v1", "https://user:pass@host/v1"])
+def test_an_address_that_is_none(url: str) -> None:
+    with pytest.raises(InvalidValue, match="address of a provider"):
+        OpenAICompatible("m", base_url=url)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,6 @@ from typing import Any, Unpack
 
 import msgspec
 
-from reflow import Secret
 from reflow.rag.embedders.base import Kind
 from reflow.rag.embedders.remote import Options, Read, RemoteEmbedder, endpoint_for
 from reflow.rag.provider.failures import decoded
@@ -40,10 +39,9 @@ class Cohere(RemoteEmbedder):
         model: str = "embed-v4.0",
         *,
         base_url: str = "https://api.cohere.com",
-        api_key: Secret | str | None = None,
         **options: Unpack[Options],
     ) -> None:
-        endpoint = endpoint_for(base_url, "v2/embed", "Cohere", api_key, "COHERE_API_KEY", options)
+        endpoint = endpoint_for(base_url, "v2/embed", "Cohere", "COHERE_API_KEY", options)
         super().__init__("cohere", model, endpoint, options)
 
     def request(self, texts: list[str], kind: Kind) -> dict[str, Any]:

@@ -6,7 +6,6 @@ from typing import Any, Unpack
 
 import msgspec
 
-from reflow import Secret
 from reflow.rag.embedders.base import Kind
 from reflow.rag.embedders.remote import Options, Read, RemoteEmbedder, endpoint_for
 from reflow.rag.provider.failures import decoded
@@ -29,11 +28,10 @@ class Ollama(RemoteEmbedder):
         model: str = "nomic-embed-text",
         *,
         base_url: str = "http://localhost:11434",
-        api_key: Secret | str | None = None,
         **options: Unpack[Options],
     ) -> None:
         options.setdefault("max_batch", 16)
-        endpoint = endpoint_for(base_url.rstrip("/").removesuffix("/v1"), "api/embed", "Ollama", api_key, None, options)
+        endpoint = endpoint_for(base_url.rstrip("/").removesuffix("/v1"), "api/embed", "Ollama", None, options)
         super().__init__("ollama", model, endpoint, options)
 
     def request(self, texts: list[str], kind: Kind) -> dict[str, Any]:

@@ -7,7 +7,6 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from reflow import Secret
 from reflow.rag.embedders.base import Kind
 from reflow.rag.embedders.remote import Options, Read, RemoteEmbedder, endpoint_for
 from reflow.rag.embedders.replies import in_order
@@ -46,8 +45,8 @@ class OpenAICompatible(RemoteEmbedder):
         OpenAICompatible("mistral-embed", base_url="https://api.mistral.ai/v1", variable="MISTRAL_API_KEY")
         OpenAICompatible.vllm("BAAI/bge-m3")                           # on this machine, without a key
 
-    `variable` names the variable that holds the key; OPENAI_API_KEY is only ever sent to OpenAI. `provider` is the
-    first part of `id`, by default "openai" there and elsewhere the host's name. Other options: see `Options`.
+    OPENAI_API_KEY is only ever sent to OpenAI; for others, `variable` names the one that holds their key. `provider`
+    is the first part of `id`, by default "openai" there and elsewhere the host's name. Other options: see `Options`.
     """
 
     def __init__(
@@ -55,18 +54,13 @@ class OpenAICompatible(RemoteEmbedder):
         model: str = "text-embedding-3-small",
         *,
         base_url: str = OPENAI,
-        api_key: Secret | str | None = None,
-        variable: str | None = None,
         provider: str | None = None,
         **options: Unpack[Options],
     ) -> None:
         ours = base_url.rstrip("/") == OPENAI
-        host = urlsplit(base_url).hostname or "compatible"
-        if ours and variable is None:
-            variable = "OPENAI_API_KEY"
-        endpoint = endpoint_for(
-            base_url, "embeddings", "OpenAI" if ours else provider or host, api_key, variable, options
-        )
+        host = _host(base_url)
+        usual = "OPENAI_API_KEY" if ours else None
+        endpoint = endpoint_for(base_url, "embeddings", "OpenAI" if ours else provider or host, usual, options)
         super().__init__(provider or ("openai" if ours else host), model, endpoint, options)
         self._packed = ours  # others may not know base64, or ignore it
 
@@ -98,3 +92,11 @@ class OpenAICompatible(RemoteEmbedder):
     def read(self, body: bytes) -> Read:
         """What is in a reply. Raises Garbage."""
         return Reply.read(body)
+
+
+def _host(url: str) -> str:
+    """Names a provider by its address. What is no address, the endpoint refuses."""
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        return ""

@@ -48,6 +48,10 @@ class Options(TypedDict, total=False):
     """More fields for the body of each request."""
     headers: Mapping[str, str]
     """More headers for each request; they are no secret."""
+    api_key: Secret | str | None
+    """The key, where it does not come from a variable."""
+    variable: str | None
+    """The variable that holds the key; the provider's usual one by default."""
     key_header: str
     """The header that the key goes into, by default `authorization`; Azure has `api-key`."""
     concurrency: int
@@ -57,15 +61,13 @@ class Options(TypedDict, total=False):
     """Where the random part of pauses comes from."""
 
 
-def endpoint_for(
-    base_url: str, path: str, provider: str, key: Secret | str | None, variable: str | None, options: Options
-) -> Endpoint:
-    """The endpoint below a base URL."""
+def endpoint_for(base_url: str, path: str, provider: str, usual: str | None, options: Options) -> Endpoint:
+    """The endpoint below a base URL. `usual`: the variable that holds the key unless another one is named."""
     return Endpoint(
         f"{base_url.rstrip('/')}/{path}",
-        key,
+        options.get("api_key"),
         provider=provider,
-        variable=variable,
+        variable=options.get("variable") or usual,
         key_header=options.get("key_header", "authorization"),
         headers=options.get("headers"),
         concurrency=options.get("concurrency"),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, Unpack
 
-from reflow import Secret
 from reflow.rag.embedders.base import Kind
 from reflow.rag.embedders.openai import Reply
 from reflow.rag.embedders.remote import Options, Read, RemoteEmbedder, endpoint_for
@@ -21,10 +20,9 @@ class Voyage(RemoteEmbedder):
         model: str = "voyage-3.5",
         *,
         base_url: str = "https://api.voyageai.com/v1",
-        api_key: Secret | str | None = None,
         **options: Unpack[Options],
     ) -> None:
-        endpoint = endpoint_for(base_url, "embeddings", "Voyage", api_key, "VOYAGE_API_KEY", options)
+        endpoint = endpoint_for(base_url, "embeddings", "Voyage", "VOYAGE_API_KEY", options)
         super().__init__("voyage", model, endpoint, options)
 
     def request(self, texts: list[str], kind: Kind) -> dict[str, Any]:
