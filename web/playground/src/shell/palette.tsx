@@ -18,9 +18,12 @@ type PaletteProps = { isOpen: boolean; close: () => void; openHelp: () => void }
 /** One field for everything: screens, sources, earlier searches, new searches and questions. */
 export function Palette({ isOpen, close, openHelp }: PaletteProps) {
   return (
-    <Modal opened={isOpen} onClose={close} withCloseButton={false} padding={0} size={620} yOffset="14vh" centered={false} title={undefined} aria-label="Search or jump to">
-      {isOpen && <Content close={close} openHelp={openHelp} />}
-    </Modal>
+    <Modal.Root opened={isOpen} onClose={close} padding={0} size={620} yOffset="14vh" centered={false}>
+      <Modal.Overlay />
+      <Modal.Content aria-label="Search or jump to">
+        <Modal.Body>{isOpen && <Content close={close} openHelp={openHelp} />}</Modal.Body>
+      </Modal.Content>
+    </Modal.Root>
   );
 }
 

@@ -17,7 +17,7 @@ type SidebarProps = { screen: Screen; openPalette: () => void; openHelp: () => v
 /** The page's left edge (on a phone its lower one): where one can go, and what goes on. */
 export function Sidebar({ screen, openPalette, openHelp }: SidebarProps) {
   return (
-    <div className="sidebar">
+    <section className="sidebar" aria-label="reflow">
       <div className="brand">
         <Logo />
         <strong>reflow</strong>
@@ -53,7 +53,7 @@ export function Sidebar({ screen, openPalette, openHelp }: SidebarProps) {
           </Tooltip>
         </div>
       </div>
-    </div>
+    </section>
   );
 }
 

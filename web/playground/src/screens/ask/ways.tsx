@@ -42,7 +42,7 @@ export function AskedWith({ ways, change }: AskedWithProps) {
           {label.filter(Boolean).join(", ")}
         </Button>
       </Popover.Target>
-      <Popover.Dropdown className="options">
+      <Popover.Dropdown className="options" maw="calc(100vw - 20px)">
         <Form ways={ways} change={change} />
       </Popover.Dropdown>
     </Popover>

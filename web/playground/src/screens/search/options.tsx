@@ -16,14 +16,14 @@ export function OptionsButton({ wishes, change }: OptionsProps) {
   const set = unusual(wishes);
   return (
     <Popover opened={isOpen} onChange={setOpen} position="bottom-end" width={400} trapFocus returnFocus>
-      <Popover.Target>
-        <Indicator disabled={set === 0} label={set} size={16} offset={4} color="flow.8">
-          <Button variant="default" size="sm" leftSection={<FilterIcon size={15} />} onClick={() => setOpen(!isOpen)} aria-expanded={isOpen}>
+      <Indicator disabled={set === 0} label={set} size={16} offset={4} color="flow.8">
+        <Popover.Target>
+          <Button variant="default" size="sm" leftSection={<FilterIcon size={15} />} onClick={() => setOpen(!isOpen)}>
             Options
           </Button>
-        </Indicator>
-      </Popover.Target>
-      <Popover.Dropdown className="options">{isOpen && <Form wishes={wishes} change={change} />}</Popover.Dropdown>
+        </Popover.Target>
+      </Indicator>
+      <Popover.Dropdown className="options" maw="calc(100vw - 20px)">{isOpen && <Form wishes={wishes} change={change} />}</Popover.Dropdown>
     </Popover>
   );
 }

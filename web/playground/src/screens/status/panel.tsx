@@ -1,9 +1,8 @@
 import type { ReactNode } from "react";
-import { Boundary } from "../../parts/boundary.tsx";
 
 type PanelProps = { title: string; end?: ReactNode; isWide?: boolean; children: ReactNode };
 
-/** A titled part of the screen that fails alone. */
+/** A titled part of the screen. */
 export function Panel({ title, end, isWide, children }: PanelProps) {
   return (
     <section className="panel" aria-label={title} data-wide={isWide || undefined}>
@@ -11,7 +10,7 @@ export function Panel({ title, end, isWide, children }: PanelProps) {
         <h2 className="panel-title">{title}</h2>
         {end}
       </div>
-      <Boundary what={title}>{children}</Boundary>
+      {children}
     </section>
   );
 }

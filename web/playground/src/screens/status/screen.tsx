@@ -1,3 +1,5 @@
+import type { ReactNode } from "react";
+import { Boundary } from "../../parts/boundary.tsx";
 import { Header } from "../../shell/header.tsx";
 import { Budgets } from "./budgets.tsx";
 import { Costs } from "./costs.tsx";
@@ -7,6 +9,15 @@ import { Live } from "./live.tsx";
 import { Quality } from "./quality.tsx";
 import "./status.css";
 
+const PARTS: [string, () => ReactNode][] = [
+  ["The configuration", Gate],
+  ["The list of jobs", Jobs],
+  ["The ledger", Costs],
+  ["The budgets", Budgets],
+  ["The live subscriptions", Live],
+  ["The quality of searches", Quality],
+];
+
 /** What is configured, what goes on, what it costs. */
 export function StatusScreen() {
   return (
@@ -14,12 +25,11 @@ export function StatusScreen() {
       <Header title="Status" note="All of it is live" />
       <div className="body">
         <div className="sheet status">
-          <Gate />
-          <Jobs />
-          <Costs />
-          <Budgets />
-          <Live />
-          <Quality />
+          {PARTS.map(([what, Part]) => (
+            <Boundary key={what} what={what}>
+              <Part />
+            </Boundary>
+          ))}
         </div>
       </div>
     </>
