@@ -34,7 +34,7 @@ async def describe(ctx: rf.MutationCtx, corpus: Corpus, source: Source, about: A
 
     Raises ApplicationError for fields that the corpus does not have.
     """
-    changed = changes(source, _wanted(corpus, about))
+    changed = changes(source, said_in(corpus, about))
     if changed:
         await ctx.db.patch(source.id, **changed)
         await _repeat(ctx, corpus, source, changed)
@@ -45,7 +45,8 @@ async def describe(ctx: rf.MutationCtx, corpus: Corpus, source: Source, about: A
     return await corpus.sources.row(ctx, source.id)
 
 
-def _wanted(corpus: Corpus, about: About) -> dict[str, Any]:
+def said_in(corpus: Corpus, about: About) -> dict[str, Any]:
+    """The fields of a source that a caller names. Raises ApplicationError for what a corpus does not have."""
     fields = about.fields or {}
     unknown = fields.keys() - set(corpus.filters)
     if unknown:

@@ -17,6 +17,7 @@ from reflow.errors import ApplicationError, CallFailed, DocumentNotFound, Reflow
 from reflow.rag import texts
 from reflow.rag.chunking import Chunk as Part
 from reflow.rag.contents import Content, Cut, cut, structured
+from reflow.rag.fetching import fetch
 from reflow.rag.reading import Text, read_apart
 from reflow.rag.states import fail
 from reflow.rag.summaries import summary_of
@@ -141,16 +142,19 @@ class Intake:
         except ApplicationError as error:
             await fail(ctx, self._corpus, source, str(error.data))
         else:
-            await versions.take(ctx, source.id, version, content)
+            await versions.take(ctx, source, version, content)
 
-    async def give_up(self, ctx: rf.MutationCtx, version: str, reason: str, retryable: bool) -> None:
-        """A version could not be read. Where that may change by itself, it is tried again some times."""
+    async def give_up(
+        self, ctx: rf.MutationCtx, version: str, reason: str, retryable: bool, asked: float | None
+    ) -> None:
+        """A version could not be read. Where that may change by itself, it is tried again some times, after the pause
+        that was asked for (in seconds) if that is longer."""
         found = await self._wanted(ctx, version)
         if found is not None:
             source, row = found
             attempts = row.attempts + 1
             if retryable and attempts < self._limits.source_read_attempts:
-                pause = self._limits.source_read_pause_seconds * 4.0 ** (attempts - 1)
+                pause = max(asked or 0.0, self._limits.source_read_pause_seconds * 4.0 ** (attempts - 1))
                 at = ctx.now() + pause * (1 + 0.25 * ctx.random.random())
                 await ctx.db.patch(row.id, reading=rf.UNSET, attempts=attempts, next_try=at * 1000, error=reason)
                 await ctx.scheduler.run_at(at, self._corpus.sources.read_again, version=version)
@@ -191,7 +195,10 @@ class Intake:
             known = isinstance(error, ReflowError) and not isinstance(error, CallFailed | StorageError)
             reason = str(error) if known else f"{type(error).__name__}: {error}"
             retryable = bool(getattr(error, "retryable", not known))
-            await ctx.run_mutation(sources.read_failed, version=version, reason=reason, retryable=retryable)
+            asked = getattr(error, "retry_after", None)
+            await ctx.run_mutation(
+                sources.read_failed, version=version, reason=reason, retryable=retryable, asked=asked
+            )
 
     async def _read(self, ctx: rf.ActionCtx, version: str, errand: Errand) -> Reading:
         digest: str | None = None
@@ -199,8 +206,6 @@ class Intake:
         if errand.file is not None:
             text = await self._understood(await self._bytes(ctx, errand.file), errand.name, errand.content_type)
         elif errand.url is not None:
-            from reflow.rag.fetching import fetch
-
             fetched = await fetch(errand.url, limits=self._limits, allow_private=self._corpus.allow_private)
             digest = sha256(f"{self._corpus.cutting}\0".encode() + fetched.data).hexdigest()
             text = await self._understood(fetched.data, fetched.url, fetched.content_type)

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import reflow as rf
 from reflow.errors import ApplicationError
-from reflow.rag.attributes import About, describe
+from reflow.rag.attributes import About, describe, said_in
 from reflow.rag.contents import PieceInput, content_of, content_of_pieces, cut, kind_by_names, structured
 from reflow.rag.intake import AGAIN, Intake
 from reflow.rag.local_files import LocalFiles
@@ -118,7 +118,7 @@ class Sources(Part):
             await self.versions_of.keep(ctx, source, version, text)
             await self._read_later(ctx, version)
         else:
-            await self.versions_of.take(ctx, source.id, version, content)
+            await self.versions_of.take(ctx, await self.row(ctx, source.id), version, content)
         return _added(await self.row(ctx, source.id), changed=True)
 
     async def _put_pieces(
@@ -146,13 +146,15 @@ class Sources(Part):
         title = name or (key if found is None else found.name)
         known = kind or kind_by_names(key, title)
         content = content_of_pieces(pieces, text, known, title)
-        digest = self.digest(known, *(f"{piece.name}\0{piece.first_line}\0{piece.text}" for piece in pieces))
+        digest = self.digest(
+            known, text or "", *(f"{piece.name}\0{piece.first_line}\0{piece.text}" for piece in pieces)
+        )
         if found is not None and _is_there(found, digest):
             return _added(await describe(ctx, self.corpus, found, about), changed=False)
         self.versions_of.check(key, content.text, content.cuts)
         source = await self._described(ctx, found, key, known, about)
         version = await self.versions_of.begin(ctx, source, known, digest, bulk=bulk)
-        await self.versions_of.take(ctx, source.id, version, content)
+        await self.versions_of.take(ctx, await self.row(ctx, source.id), version, content)
         return _added(await self.row(ctx, source.id), changed=True)
 
     async def _put_file(
@@ -297,13 +299,8 @@ class Sources(Part):
         if not key or len(key) > bound:
             raise ApplicationError(f"a source's key has 1 to limits.source_key_length = {bound} characters")
         if found is None:
-            made = self.corpus.tables.Source(
-                key=key,
-                name=key[-self.corpus.limits.source_name_length :],
-                kind=kind,
-                state="reading",
-                updated=ctx.now() * 1000,
-            )
+            said: dict[str, Any] = {"name": key[-self.corpus.limits.source_name_length :]} | said_in(self.corpus, about)
+            made = self.corpus.tables.Source(key=key, kind=kind, state="reading", updated=ctx.now() * 1000, **said)
             found = await self.row(ctx, await ctx.db.insert(made))
         return await describe(ctx, self.corpus, found, about)
 

@@ -81,7 +81,8 @@ class Versions:
         `digest` is of the content, `bulk` says whether it came with many others.
         """
         number = 1 + max(source.pending or 0, source.version)
-        await self._give_up(ctx, source)
+        if source.version or source.pending is not None:
+            await self._give_up(ctx, source)
         made = await ctx.db.insert(
             self._tables.Version(
                 source=source.id,
@@ -127,47 +128,55 @@ class Versions:
                 )
 
     async def keep(self, ctx: rf.MutationCtx, source: Source, version: Version, text: str) -> None:
-        """Keeps the text of a version."""
-        await ctx.db.patch(version.id, characters=len(text), size=len(text.encode()), lines=texts.lines_in(text))
-        owned = self._corpus.owned(source)
-        await texts.store(ctx, self._tables, version, text, self._limits.source_block_chars, owned)
+        """Keeps the text of a version that is cut later."""
+        await self._store(ctx, source, version, text)
+        await ctx.db.patch(version.id, **_measures(text))
 
-    async def take(self, ctx: rf.MutationCtx, id: rf.Id[Source], version: Version, content: Content) -> None:
-        """Takes in the content of the version that `begin` gave, which `check` has found to be good."""
-        source = there(await ctx.db.get(id))
+    async def take(self, ctx: rf.MutationCtx, source: Source, version: Version, content: Content) -> None:
+        """Takes in the content of the version that `begin` gave, which `check` has found to be good.
+
+        Its parts become chunks, or drafts where another version is searched; where none lacks its vector, they are
+        searched at once.
+        """
+        measures: dict[str, Any] = {}
         if not content.kept:
-            await texts.forget(ctx, self._tables, id, version.number)
-            await self.keep(ctx, source, version, content.text)
+            if version.size:
+                await texts.forget(ctx, self._tables, source.id, version.number)
+            await self._store(ctx, source, version, content.text)
+            measures = _measures(content.text)
+        former = await self.chunks(ctx, source).collect() if source.chunk_count else []
+        drafts = self._drafts(source, version, content, former)
+        lacking = any(not draft.embedded for draft in drafts)
+        if source.version and lacking:
+            await ctx.db.insert_many(drafts)
+        else:
+            await self._place(ctx, former, drafts)
         digest = content.digest or version.content_hash
         await ctx.db.patch(
             version.id,
+            state="embedding",
             content_hash=digest,
             kind=content.kind,
             pages=list(content.pages) or rf.UNSET,
             summary=content.summary or rf.UNSET,
+            chunk_count=len(drafts),
+            reused=sum(draft.chunk is not None for draft in drafts),
+            **measures,
         )
         name = content.title if content.title and source.name == source.key else source.name
-        await ctx.db.patch(id, content_hash=digest, name=name[: self._limits.source_name_length])
-        await self._stage(ctx, id, version.id, content.cuts)
-
-    async def _stage(
-        self, ctx: rf.MutationCtx, source: rf.Id[Source], version: rf.Id[Version], cuts: Sequence[Cut]
-    ) -> None:
-        """Makes the parts chunks or drafts. Where no vector is missing, they are searched at once."""
-        row, made = there(await ctx.db.get(source)), there(await ctx.db.get(version))
-        former = await self.chunks(ctx, row).collect()
-        drafts = self._drafts(row, made, cuts, former)
-        reused = sum(draft.chunk is not None for draft in drafts)
-        await ctx.db.patch(version, state="embedding", chunk_count=len(drafts), reused=reused)
-        await ctx.db.patch(source, state="embedding", updated=ctx.now() * 1000)
-        if not row.version or all(draft.embedded for draft in drafts):
-            await self._place(ctx, former, drafts)
-        else:
-            await ctx.db.insert_many(drafts)
-        if not row.version:
-            await ctx.db.patch(source, chunk_count=len(drafts), kind=made.kind)
-        if not await self.finish(ctx, source):
+        shown = {} if source.version else {"chunk_count": len(drafts), "kind": content.kind}
+        await ctx.db.patch(
+            source.id,
+            state="embedding",
+            content_hash=digest,
+            name=name[: self._limits.source_name_length],
+            updated=ctx.now() * 1000,
+            **shown,
+        )
+        if lacking:
             await self._corpus.jobs.wake(ctx)
+        else:
+            await self.finish(ctx, source.id)
 
     async def finish(self, ctx: rf.MutationCtx, id: rf.Id[Any]) -> bool:
         """Makes the version in the making the one that is searched, unless something still waits for its vector.
@@ -183,39 +192,46 @@ class Versions:
             return False
         refused = await lacking.first()
         error = rf.UNSET if refused is None else f"chunk {refused.number + 1}: {refused.error}"
-        if source.pending is not None and not await self._flip(ctx, source, source.pending):
+        number = source.version if source.pending is None else source.pending
+        version = there(await self.row(ctx, source, number))
+        if source.pending is not None and not await self._replace(ctx, source):
             return False
-        version = await self.row(ctx, source, source.version if source.pending is None else source.pending)
-        if version is not None:
-            await ctx.db.patch(
-                version.id, state="ready", error=error, next_try=rf.UNSET, failing_since=rf.UNSET, attempts=0
-            )
         await ctx.db.patch(
-            source.id, state="ready" if refused is None else "failed", error=error, updated=ctx.now() * 1000
+            version.id, state="ready", error=error, next_try=rf.UNSET, failing_since=rf.UNSET, attempts=0
         )
+        await ctx.db.patch(
+            source.id,
+            state="ready" if refused is None else "failed",
+            error=error,
+            updated=ctx.now() * 1000,
+            version=number,
+            pending=rf.UNSET,
+            chunk_count=version.chunk_count,
+            kind=version.kind,
+        )
+        if source.pending is not None and not source.own_summary:
+            await set_summary(ctx, self._corpus, source, version.summary, own=False)
         return True
 
-    async def _flip(self, ctx: rf.MutationCtx, source: Source, number: int) -> bool:
+    async def _replace(self, ctx: rf.MutationCtx, source: Source) -> bool:
+        """Makes the drafts the chunks, and the version that was searched until now a former one. False where another
+        model came into use since some drafts were embedded: they are embedded again."""
+        if not source.version:
+            return True
         drafts = await self.drafts(ctx, source).collect()
-        if await self._outdated(ctx, drafts):
-            await self._corpus.jobs.wake(ctx)
-            return False
         if drafts:
+            if await self._outdated(ctx, drafts):
+                await self._corpus.jobs.wake(ctx)
+                return False
             await self._place(ctx, await self.chunks(ctx, source).collect(), drafts)
             await ctx.db.delete_many(draft.id for draft in drafts)
-        served, version = await self.row(ctx, source, source.version), there(await self.row(ctx, source, number))
-        if served is not None:
-            await ctx.db.patch(served.id, state="replaced")
-        await ctx.db.patch(
-            source.id, version=number, pending=rf.UNSET, chunk_count=version.chunk_count, kind=version.kind
-        )
-        if not source.own_summary:
-            await set_summary(ctx, self._corpus, source, version.summary, own=False)
-        await self.prune(ctx, source)
+        served = there(await self.row(ctx, source, source.version))
+        await ctx.db.patch(served.id, state="replaced")
+        await self._prune(ctx, source)
         return True
 
     async def _outdated(self, ctx: rf.MutationCtx, drafts: Sequence[Draft]) -> bool:
-        """Whether another model came into use since some drafts were embedded; these are embedded again."""
+        """Whether some drafts have no vector of the model in use; they lose those they have."""
         rows = await ctx.generations.list(self._tables.Chunk.meaning)
         active = next((row.model for row in rows if row.state == "active"), None)
         outdated = [
@@ -227,7 +243,7 @@ class Versions:
             await ctx.db.patch(draft.id, embedded=False, vectors=rf.UNSET)
         return bool(outdated)
 
-    def _drafts(self, source: Source, version: Version, cuts: Sequence[Cut], former: Sequence[Chunk]) -> list[Draft]:
+    def _drafts(self, source: Source, version: Version, content: Content, former: Sequence[Chunk]) -> list[Draft]:
         """The parts as rows, each with the former chunk that has the same text."""
         known: defaultdict[str, deque[Chunk]] = defaultdict(deque)
         for chunk in former:
@@ -236,12 +252,12 @@ class Versions:
         common: dict[str, Any] = {
             "source": source.id,
             "version": version.number,
-            "kind": version.kind,
+            "kind": content.kind,
             **self.repeated(source),
             **self._corpus.owned(source),
         }
         drafts: list[Draft] = []
-        for number, cut in enumerate(cuts):
+        for number, cut in enumerate(content.cuts):
             digest = text_hash(cut.text)
             same = known[digest].popleft() if known.get(digest) else None
             drafts.append(
@@ -275,7 +291,7 @@ class Versions:
 
     # What goes
 
-    async def prune(self, ctx: rf.MutationCtx, source: Source) -> None:
+    async def _prune(self, ctx: rf.MutationCtx, source: Source) -> None:
         """Removes replaced versions but the last ones: citations of these still find their text."""
         room = self._limits.source_text_bytes
         kept = 0
@@ -316,9 +332,13 @@ class Versions:
         else:
             # Its chunks were found by words already, so it can have been cited.
             await ctx.db.patch(pending.id, state="replaced", reading=rf.UNSET)
-            await self.prune(ctx, source)
+            await self._prune(ctx, source)
 
     # Small things
+
+    async def _store(self, ctx: rf.MutationCtx, source: Source, version: Version, text: str) -> None:
+        owned = self._corpus.owned(source)
+        await texts.store(ctx, self._tables, version, text, self._limits.source_block_chars, owned)
 
     def repeated(self, source: Source) -> dict[str, Any]:
         """What a source's chunks repeat, for searches with conditions."""
@@ -333,6 +353,10 @@ def pieces_of(corpus: Corpus, source: Source) -> type[Chunk] | type[Draft]:
 def changes(row: rf.Table, fields: dict[str, Any]) -> dict[str, Any]:
     """The fields that a row does not have so yet, for `patch`; None removes one."""
     return {name: rf.UNSET if value is None else value for name, value in fields.items() if getattr(row, name) != value}
+
+
+def _measures(text: str) -> dict[str, int]:
+    return {"characters": len(text), "size": len(text.encode()), "lines": texts.lines_in(text)}
 
 
 def _waits(piece: Piece) -> bool:
