@@ -512,6 +512,36 @@ def test_a_budget_holds_work_up_and_its_rise_sets_it_going() -> None:
     arun(main())
 
 
+def test_owners_share_the_work_and_nothing_else() -> None:
+    async def main() -> None:
+        embedder = Embedder()
+        spending = Spending(budgets=[Budget(tokens=20, each=True)])
+        corpus = corpus_of(embedder, owner=True, public=True, spending=spending, pace=Pace(batch=4))
+        rows = Rows(corpus)
+        ann, bob = (rf.Identity(issuer="https://idp", subject=name, claims={}) for name in ("ann", "bob"))
+        async with simulate(rows.app) as sim:
+            added = await sim.as_(ann).mutation(corpus.sources.put, key="key a", text="secret one\n\nshared")
+            await sim.as_(bob).mutation(corpus.sources.put, key="key b", text="shared\n\nshared")
+            greedy = await sim.as_(bob).mutation(corpus.sources.put, key="key c", text=paragraphs("c", 120))
+            await sim.advance(5)
+            assert embedder.texts["shared"] == 1
+            view = await sim.as_(ann).query(corpus.sources.get, source=added.source)
+            assert view is not None
+            assert view.state == "ready"
+            assert await sim.as_(bob).query(corpus.sources.get, source=added.source) is None
+            assert await sim.as_(ann).query(corpus.jobs.list) == []
+            assert [job.source for job in await sim.as_(bob).query(corpus.jobs.list)] == [greedy.source]
+            assert (await sim.as_(ann).query(corpus.jobs.status)).waiting == 0
+            assert (await sim.as_(bob).query(corpus.jobs.status)).waiting == 1
+            later = await sim.as_(ann).mutation(corpus.sources.put, key="key d", text="third")
+            await sim.advance(5)
+            view = await sim.as_(ann).query(corpus.sources.get, source=later.source)
+            assert view is not None
+            assert view.state == "ready", "the budget of one owner holds up another"
+
+    arun(main())
+
+
 def test_summaries_get_their_vectors() -> None:
     async def main() -> None:
         embedder = Embedder()
@@ -551,6 +581,14 @@ def test_another_model_takes_over_while_searches_and_writes_go_on() -> None:
             old.gate.set()
             await sim.advance(5)
             assert await rows.check(sim, new) == 10, "searches use the new vectors, of the new version, too"
+            models = await sim.query(before.jobs.models)
+            assert models.changing == "success"
+            assert [(row.model, row.state) for row in models.models] == [
+                ("testing/old", "retired"),
+                ("testing/new", "active"),
+            ]
+            paid = {total.model for total in await sim.query(before.ledger.totals, period="total")}
+            assert paid == {"testing/old", "testing/new"}
             assert (await seen(sim, before, first)).version == 2
             await put(sim, before, "d", "later")
             await sim.quiet()

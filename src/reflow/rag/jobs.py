@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import reflow as rf
 from reflow.errors import DefinitionError, ReflowError, RetryAfter
 from reflow.rag.cache import Cache
-from reflow.rag.embedders.base import batching
+from reflow.rag.embedders.base import Embedded, batching
 from reflow.rag.models import Choice, Models
 from reflow.rag.part import Part
-from reflow.rag.pump import Run
+from reflow.rag.pump import Run, effort_of
 from reflow.rag.reembed import model_of, reembed
 from reflow.rag.saving import Fault, Saving
 from reflow.rag.tables import Chunk, Pump, Source, SourceState
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 
 _AGAIN = rf.Retry(attempts=1_000_000, first=0.25, factor=1.0)
 """Runs that end by an error or by kill -9 are followed by another one: what they did is saved."""
+
+_PATIENTLY = rf.Retry(attempts=50, first=1.0, longest=300.0)
 
 _ALIVE = ("pending", "inProgress")
 _IN_WORK: tuple[SourceState, ...] = ("reading", "embedding", "failed", "stopped")
@@ -78,6 +82,24 @@ class JobsStatus(rf.Object, rename="camel"):
     failed: int
 
 
+class ModelState(rf.Object, rename="camel"):
+    """A model whose vectors the chunks have: `filled` of `total`. Searches use those of the active one."""
+
+    model: str
+    dims: int
+    state: Literal["active", "filling", "retired", "vacuuming"]
+    filled: int
+    total: int
+
+
+class ModelsStatus(rf.Object, rename="camel"):
+    """The models, oldest first. `changing` says where a change to another one is; None: there was none."""
+
+    models: list[ModelState]
+    changing: Literal["pending", "inProgress", "success", "failed", "canceled"] | None
+    error: str | None
+
+
 class Jobs(Part):
     """Durable embedding. One run at a time works for a corpus; it is there while there is something to do."""
 
@@ -87,7 +109,7 @@ class Jobs(Part):
         self._turns = Turns(corpus)
         self._models = Models(corpus)
         saving = Saving(corpus, cache, self._models)
-        self.turn = self.background_query("turn", self._turn)
+        self.turn = self.background_mutation("turn", self._turn)
         self.save = self.background_mutation("save", saving.made)
         self.save_known = self.background_mutation("save_known", saving.known)
         self.refuse = self.background_mutation("refuse", saving.refused)
@@ -98,9 +120,11 @@ class Jobs(Part):
         self.start = self.background_mutation("start", self._start)
         self.rest = self.background_mutation("rest", self._rest)
         self.embed = self.background_action("embed", self._embed, retry=_AGAIN)
-        self.refill = self.background_action("refill", self._refill, retry=_AGAIN)
+        self.refilled = self.background_mutation("refilled", saving.refilled)
+        self.refill = self.background_action("refill", self._refill, retry=_PATIENTLY)
         self.forget = self.background_action("forget", self._forget, retry=_AGAIN)
         self.reembed = self.background_mutation("reembed", self._reembed)
+        self.models = self.background_query("models", self._list_models)
         self.state = self.background_query("state", self._state)
         self.list = self.query("list", self._list)
         self.status = self.query("status", self._status)
@@ -151,15 +175,15 @@ class Jobs(Part):
     async def _give_up(self, ctx: rf.ActionCtx, reason: str) -> None:
         """Fails all that is due: there is nothing to embed it with."""
         fault, none = Fault(message=reason, retryable=False), Choice(models=[], others=[])
-        while items := (await ctx.run_query(self.turn, none, [], self.corpus.limits.jobs_listed)).items:
+        while items := (await ctx.run_mutation(self.turn, none, [], self.corpus.limits.jobs_listed)).items:
             await ctx.run_mutation(self.fail, items, fault)
         await ctx.run_mutation(self.rest, None, None)
 
-    async def _turn(self, ctx: rf.QueryCtx, choice: Choice, busy: list[str], most: int) -> Turn:
-        now = ctx.now(every=self.corpus.limits.embedding_poll_seconds)
+    async def _turn(self, ctx: rf.MutationCtx, choice: Choice, busy: list[str], most: int) -> Turn:
+        # Only reads, and is no query: the result of one would be kept, and would hold for a while although time passes.
         if await self._models.is_stale(ctx, choice):
             return Turn(items=[], known=[], held=[], stale=True)
-        return await self._turns.next(ctx, choice.models, busy, most, now * 1000)
+        return await self._turns.next(ctx, choice.models, busy, most, ctx.now() * 1000)
 
     async def _rest(self, ctx: rf.MutationCtx, pause: float | None, reason: str | None) -> None:
         """Ends a run: another one follows at once, or when the next source is due or the provider's pause is over, or
@@ -191,7 +215,11 @@ class Jobs(Part):
         """Changes over to another of the corpus's embedders, by its id: every chunk and every summary gets a vector of
         it in the background, then searches use those. The rows of `rf.Generation` show how far that is."""
         self._models.named(model)
-        await ctx.scheduler.run_after(0, self.refill, model)
+        pump = await self._pump(ctx)
+        job = None if pump.refill is None else await ctx.db.get(pump.refill)
+        if isinstance(job, rf.Scheduled) and job.state.kind in _ALIVE:
+            await ctx.scheduler.cancel(job.id)
+        await ctx.db.patch(pump.id, refill=await ctx.scheduler.run_after(0, self.refill, model))
 
     async def _refill(self, ctx: rf.ActionCtx, model_id: str) -> None:
         tables = self.corpus.tables
@@ -203,8 +231,31 @@ class Jobs(Part):
         while (after := await ctx.run_mutation(self.reopen, model, after)) is not None:
             continue
         await ctx.run_mutation(self.start)
-        await reembed(ctx, tables.Source.meaning, embedder, _summary_of, batch=embedder.max_batch)
-        await reembed(ctx, tables.Chunk.meaning, embedder, _text_of, batch=embedder.max_batch)
+
+        async def spent(rows: Sequence[Chunk | Source], made: Embedded) -> None:
+            sizes: Counter[str] = Counter()
+            for row in rows:
+                sizes[row.source if isinstance(row, Chunk) else row.id] += len(_embedded_text(row))
+            await ctx.run_mutation(self.refilled, embedder.id, sizes, effort_of([made]))
+
+        for index in (tables.Source.meaning, tables.Chunk.meaning):
+            await reembed(ctx, index, embedder, _embedded_text, batch=embedder.max_batch, spent=spent)
+
+    async def _list_models(self, ctx: rf.QueryCtx) -> ModelsStatus:
+        """Whose vectors there are, and how far a change to another model is."""
+        pump = await ctx.db.query(self.corpus.tables.Pump).first()
+        job = None if pump is None or pump.refill is None else await ctx.db.get(pump.refill)
+        rows = await ctx.generations.list(self.corpus.tables.Chunk.meaning)
+        return ModelsStatus(
+            models=[
+                ModelState(
+                    model=row.model.embedder, dims=row.model.dims, state=row.state, filled=row.filled, total=row.total
+                )
+                for row in rows
+            ],
+            changing=job.state.kind if isinstance(job, rf.Scheduled) else None,
+            error=job.state.error if isinstance(job, rf.Scheduled) else None,
+        )
 
     async def _forget(self, ctx: rf.ActionCtx) -> None:
         """Removes the vectors of models that searches no longer use; until then they are kept, and made for what is
@@ -268,9 +319,5 @@ class Jobs(Part):
         )
 
 
-def _text_of(chunk: Chunk) -> str:
-    return chunk.text
-
-
-def _summary_of(source: Source) -> str:
-    return source.summary or ""
+def _embedded_text(row: Chunk | Source) -> str:
+    return row.text if isinstance(row, Chunk) else row.summary or ""

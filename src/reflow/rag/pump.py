@@ -74,7 +74,7 @@ class Run:
         found = False
         while self._goes_on() and len(self._under_way) < self._places:
             busy = [item.hash for items in self._under_way.values() for item in items]
-            turn = await self._ctx.run_query(self._jobs.turn, self._choice, busy, self._most)
+            turn = await self._ctx.run_mutation(self._jobs.turn, self._choice, busy, self._most)
             if turn.stale:
                 self._stale = True
                 break
@@ -151,7 +151,7 @@ class Run:
 
     async def _save(self, items: Sequence[Item], found: Sequence[Embedded]) -> None:
         try:
-            await self._ctx.run_mutation(self._jobs.save, self._choice, self._made(items, found), _effort(found))
+            await self._ctx.run_mutation(self._jobs.save, self._choice, self._made(items, found), effort_of(found))
         except CallFailed as error:  # such as vectors that the index does not take: they never will be
             await self._ctx.run_mutation(self._jobs.fail, items, Fault(message=str(error), retryable=False))
 
@@ -189,7 +189,8 @@ def _may_work_later(error: Exception) -> bool:
     return isinstance(error, rf.RetryAfter | Overloaded) or not isinstance(error, ReflowError)
 
 
-def _effort(found: Sequence[Embedded]) -> Effort:
+def effort_of(found: Sequence[Embedded]) -> Effort:
+    """What several requests took together."""
     return Effort(
         tokens=sum(one.tokens for one in found),
         milliseconds=sum(one.milliseconds for one in found),

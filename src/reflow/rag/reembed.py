@@ -6,12 +6,12 @@ changes nothing, so a run that was cut short is simply run again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from reflow import ActionCtx, Embedding, Generation, Model, Table, VectorIndex
 from reflow.errors import GenerationMismatch
-from reflow.rag.embedders.base import Embedder, Kind
+from reflow.rag.embedders.base import Embedded, Embedder, Kind, batching
 
 T = TypeVar("T", bound=Table)
 
@@ -75,11 +75,13 @@ async def reembed(
     batch: int = 64,
     flip: bool = True,
     progress: Callable[[Progress], None] | None = None,
+    spent: Callable[[Sequence[Any], Embedded], Awaitable[None]] | None = None,
 ) -> Generation:
     """Gives every document of an index that has a vector one of `embedder`'s, then makes those the ones in use.
 
     `text` says what of a document is embedded. Searches go on with the former vectors meanwhile, and what is written
-    meanwhile is taken along. The rows of `rf.Generation` tell live how far it is, and so does `progress`. Returns the
+    meanwhile is taken along. The rows of `rf.Generation` tell live how far it is, and so does `progress`; `spent` is
+    told what each batch of documents took. Returns the
     generation; the former one stays until `ctx.generations.vacuum`, so `ctx.generations.flip` can go back.
     """
     row = await ctx.generations.start(index, model_of(embedder, chunker))
@@ -87,9 +89,12 @@ async def reembed(
         while documents := await ctx.generations.lacking(index, row.number, limit=READ_AHEAD):
             for start in range(0, len(documents), batch):
                 part = documents[start : start + batch]
-                vectors = await embedder.embed([text(document) for document in part], "document")
-                pairs = [(one, Embedding.of(vector, row.model)) for one, vector in zip(part, vectors, strict=True)]
+                made = await batching(embedder).embed_batch([text(document) for document in part], "document")
+                vectors = zip(part, made.vectors, strict=True)
+                pairs = [(one, Embedding.of(vector, row.model)) for one, vector in vectors]
                 await ctx.generations.put(index, row.number, pairs)
+                if spent is not None:
+                    await spent(part, made)
                 if progress is not None:
                     progress(await _progress(ctx, index, row.number))
         if not flip:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import reflow as rf
 from reflow.rag.cache import Cache
@@ -47,13 +47,6 @@ class Fault(rf.Object):
     pause: float | None = None
 
 
-class _Stored(NamedTuple):
-    """What was stored of one source."""
-
-    texts: int
-    size: int
-
-
 class Saving:
     """Writes to the rows that have a text to embed, to their versions, to the cache and to the ledger."""
 
@@ -70,15 +63,14 @@ class Saving:
             for one in made
         ]
         rows = await self._rows(ctx, [one.item for one in made])
-        stored: dict[str, _Stored] = {}
+        sizes: Counter[str] = Counter()
         for one, row, vectors in zip(made, rows, embeddings, strict=True):
             if row is not None:
                 await self._set(ctx, row, vectors, choice)
-            texts, size = stored.get(one.item.source, (0, 0))
-            stored[one.item.source] = _Stored(texts + 1, size + one.size)
+            sizes[one.item.source] += one.size
         if self._corpus.cache:
             await self._cache.put(ctx, ((one.item.hash, pair) for one, pair in zip(made, embeddings, strict=True)))
-        await self._note(ctx, stored, choice.models[0], effort)
+        await self._note(ctx, sizes, choice.models[0], effort)
 
     async def known(self, ctx: rf.MutationCtx, choice: Choice, items: Sequence[Item]) -> None:
         """Stores vectors that are in the cache."""
@@ -162,6 +154,11 @@ class Saving:
                 due = until if one.refusal.until is None else min(until, one.refusal.until * 1000)
                 await ctx.db.patch(version.id, next_try=due, error=one.refusal.reason)
 
+    async def refilled(self, ctx: rf.MutationCtx, model: str, sizes: Mapping[str, int], effort: Effort) -> None:
+        """Writes to the ledger what vectors of another model took; `sizes` are characters of each source's texts."""
+        entries = await self._entries(ctx, sizes, model, effort)
+        await self._corpus.ledger.record(ctx, *entries)
+
     # Rows
 
     async def _rows(self, ctx: rf.MutationCtx, items: Sequence[Item]) -> list[Row | None]:
@@ -194,28 +191,33 @@ class Saving:
             await ctx.db.set_vector(self._tables.Source.meaning, row.id, vectors)
             await ctx.db.patch(row.id, summary_embedded=True, summary_due=rf.UNSET)
 
-    async def _note(self, ctx: rf.MutationCtx, stored: Mapping[str, _Stored], model: rf.Model, effort: Effort) -> None:
+    async def _note(self, ctx: rf.MutationCtx, sizes: Mapping[str, int], model: rf.Model, effort: Effort) -> None:
         """Divides the effort among the sources, writes it to their versions and the ledger, and ends what is done."""
-        sizes = [one.size for one in stored.values()]
-        tokens = apportion(effort.tokens, sizes)
-        times = apportion(round(effort.milliseconds * 1000), sizes)
-        entries: list[Entry] = []
-        for place, id in enumerate(stored):
-            source = await ctx.db.get(rf.Id[Any](id))
-            entry = Entry(
+        entries = await self._entries(ctx, sizes, model.embedder, effort)
+        for entry in entries:
+            if entry.row is not None:
+                await self._advance(ctx, entry.row.id, entry)
+                await self._corpus.sources.finish(ctx, entry.row.id)
+        await self._corpus.ledger.record(ctx, *entries)
+
+    async def _entries(self, ctx: rf.MutationCtx, sizes: Mapping[str, int], model: str, effort: Effort) -> list[Entry]:
+        """One request for several sources as entries of the ledger. Sources that are gone have none."""
+        tokens = apportion(effort.tokens, list(sizes.values()))
+        times = apportion(round(effort.milliseconds * 1000), list(sizes.values()))
+        rows: list[Any] = await ctx.db.get_many([rf.Id[Any](id) for id in sizes])
+        return [
+            Entry(
                 work="embed",
-                model=model.embedder,
-                row=source,
+                model=model,
+                row=row,
                 tokens_in=tokens[place],
                 ms=times[place] / 1000,
                 retries=effort.retries if place == 0 else 0,
                 calls=1 if place == 0 else 0,
             )
-            if source is not None:
-                await self._advance(ctx, id, entry)
-                await self._corpus.sources.finish(ctx, source.id)
-                entries.append(entry)
-        await self._corpus.ledger.record(ctx, *entries)
+            for place, row in enumerate(rows)
+            if row is not None
+        ]
 
     async def _advance(self, ctx: rf.MutationCtx, id: str, entry: Entry) -> None:
         version = await self._version(ctx, id)
