@@ -215,6 +215,9 @@ class Limits:
     """Size of one event of a streamed answer."""
     model_connections: int = 20
     """Unused connections to providers of models that are kept for the next request."""
+    local_batch_texts: int = 32
+    """Texts that embedding in the background brings at once to an embedder that knows no requests, such as the local
+    one: half a second's work, so that what a person adds meanwhile has its turn soon."""
     model_batch_texts: int = 96
     """Texts that one request brings to an embedder that states no other number."""
     model_batch_tokens: int = 100_000
@@ -272,7 +275,7 @@ class Limits:
     """Characters of such a question."""
     golden_expected: int = 50
     """What one question of a golden set may expect."""
-    golden_live: int = 100
+    golden_live: int = 50
     """Questions that one live evaluation searches for: it runs again with every change that one of them sees."""
     golden_batch: int = 32
     """Questions of a golden set that are embedded between two looks at what is left."""
@@ -284,7 +287,7 @@ class Limits:
     """Vectors that a map shows; of more it shows a part."""
     map_block_points: int = 1000
     """Points of a map that are one document."""
-    map_batch: int = 500
+    map_batch: int = 200
     """Chunks whose vectors are read at once for a map."""
     ledger_shards: int = 4
     """Rows that each total of a corpus's ledger is kept in, so that work that ends at the same time does not meet."""

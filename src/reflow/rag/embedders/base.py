@@ -110,7 +110,7 @@ class Counting:
 
     needs: tuple[str, ...] = ()
 
-    def __init__(self, embedder: Embedder, *, max_batch: int = DEFAULT.model_batch_texts, concurrency: int = 2) -> None:
+    def __init__(self, embedder: Embedder, *, max_batch: int = DEFAULT.local_batch_texts, concurrency: int = 2) -> None:
         self.embedder = embedder
         self.max_batch = max_batch
         self.max_batch_tokens: int | None = None
