@@ -84,6 +84,24 @@ def test_a_site_that_fails_is_asked_again_some_times() -> None:
     arun(main())
 
 
+def test_a_source_that_waits_for_its_next_try_can_be_tried_at_once() -> None:
+    async def main() -> None:
+        corpus = small(allow_private=True, limits=rf.Limits(source_read_pause_seconds=1000.0))
+        audit = Audit(corpus)
+        with site() as web:
+            async with running(corpus, audit.module) as backend:
+                web.pages["/a"] = Answer(b"busy", status=503)
+                added = await backend.mutation(corpus.sources.put_url, url=web.url + "/a")
+                while (await view(backend, corpus, added.source)).next_try is None:
+                    await asyncio.sleep(0.01)
+                web.put("/a", ONE)
+                await backend.mutation(corpus.sources.retry, source=added.source)
+                await settled(backend, audit)
+                assert (await view(backend, corpus, added.source)).state == "ready"
+
+    arun(main())
+
+
 @pytest.mark.parametrize(("path", "match"), [("/gone", "404"), ("/image", "image"), ("/empty", "empty")])
 def test_rule_9_what_is_not_to_be_had_is_not_asked_for_again(path: str, match: str) -> None:
     async def main() -> None:

@@ -27,10 +27,10 @@ async def stop(ctx: rf.MutationCtx, corpus: Corpus, source: Source) -> None:
 
 
 async def retry(ctx: rf.MutationCtx, corpus: Corpus, source: Source) -> bool:
-    """Takes up the work on a source that failed or was stopped; what is done is not done again. Returns whether there
-    was something to take up."""
+    """Takes up the work on a source that failed, was stopped or waits for its next try; what is done is not done again.
+    Returns whether there was something to take up."""
     version = await corpus.sources.version_in_work(ctx, source)
-    if source.state not in HALTED or version is None:
+    if version is None or not (source.state in HALTED or version.next_try is not None):
         return False
     read = version.chunk_count > 0
     state = "embedding" if read else "reading"
