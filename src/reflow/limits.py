@@ -167,6 +167,16 @@ class Limits:
     """Entries of a PDF's outline that are looked at."""
     source_unpacked_bytes: int = 64 << 20
     """Size of a Word document's parts when they are unpacked, pictures apart."""
+    folder_files: int = 100_000
+    """Files of a folder that is brought in or watched."""
+    folder_quiet_seconds: float = 0.025
+    """How long nothing must change in a watched folder before what changed is told."""
+    folder_busy_seconds: float = 0.2
+    """How long changes of a watched folder are gathered at most."""
+    folder_empty_seconds: float = 0.5
+    """How long a file may be empty before it counts as gone: editors empty a file and then write it."""
+    folder_rescan_seconds: float = 30.0
+    """How often a watched folder is looked through for changes that the system did not tell."""
     address_length: int = 4096
     """Characters of an address that is fetched. Of the process."""
     fetch_redirects: int = 5

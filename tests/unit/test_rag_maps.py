@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from reflow.rag.corpus import Corpus
 from reflow.rag.maps import Block, MapState
 from reflow.rag.projection import Plane, Projection, Vectors, fitted, principal_plane
 from reflow.rag.queries import Options
+from reflow.storage.memory import MemoryStorage
 from reflow.testing import HashingEmbedder, Simulation, simulate
 from tests.support import arun
 
@@ -252,6 +254,37 @@ async def test_two_who_ask_at_once_make_one_map(corpus: Corpus, sim: Simulation)
     assert (await sim.query(corpus.maps.get)).state == "making"
     await sim.quiet()
     assert (await sim.query(corpus.maps.get)).version == 1
+
+
+def test_a_map_that_was_cut_short_is_made_after_all() -> None:
+    async def main() -> None:
+        storage = MemoryStorage()
+        corpus = Corpus("docs", embedder=HashingEmbedder(dims=32), public=True, limits=SMALL)
+        app = rf.App(components=[corpus])
+        begun, release = asyncio.Event(), threading.Event()
+        loop = asyncio.get_running_loop()
+
+        def waiting(vectors: Vectors) -> NDArray[np.floating]:
+            loop.call_soon_threadsafe(begun.set)
+            release.wait()
+            return vectors[:, :2]
+
+        corpus.projection = waiting
+        async with simulate(app, storage=storage) as sim:
+            for n in range(6):
+                await sim.mutation(corpus.sources.put, f"k{n}", f"ship number{n}")
+            await sim.quiet()
+            await sim.mutation(corpus.maps.make)
+            await begun.wait()
+        release.set()
+        async with simulate(app, storage=storage) as sim:
+            assert (await sim.query(corpus.maps.get)).state == "making"
+            await sim.advance(5)
+            state = await sim.query(corpus.maps.get)
+            assert (state.state, state.version, state.count) == ("ready", 1, 6)
+            assert len(places(await blocks(corpus, sim, state))) == 6
+
+    arun(main())
 
 
 @with_corpus(owner=True)

@@ -305,7 +305,8 @@ class Ledger(Part):
     ) -> None:
         """Sets the budget of a period in the place of the one in the code; without `money` and `tokens` there is none.
 
-        With `each` it is every owner's, with `owner` that one's. Work that waits for a budget goes on.
+        With `each` it is every owner's, with `owner` that one's. Sources that wait for a budget go on within
+        `limits.budget_check_seconds`.
         """
         if (each or owner is not None) and self.corpus.owner is None:
             raise ApplicationError(f"corpus {self.corpus.name!r} has no owners: leave out each and owner")
