@@ -88,7 +88,8 @@ def test_all_that_is_not_stopped_gets_its_vectors(seed: int) -> None:
                     await sim.advance(draw.choice([0.0, 0.1, 3.0, 60.0]))
         embedder.good = True
         async with simulate(stored.app, storage=storage, clock=clock, seed=seed, interleave=True) as sim:
-            await sim.mutation(corpus.sources.retry_all)
+            for job in await sim.query(corpus.jobs.list):
+                await sim.mutation(corpus.sources.retry, source=job.source)
             await sim.advance(600)
             sources, chunks = await stored.all(sim)
             assert {source.state for source in sources} <= {"ready"}
