@@ -311,9 +311,14 @@ def test_a_key_comes_from_variables(provider: ModelProvider, monkeypatch: pytest
         assert ready.configured({"TEST_KEY": "another"}) is ready
         assert (await ready.post(BODY, read)).value == 2
         assert bare.configured({"TEST_KEY": provider.key}) is ready, "its turns and pauses go on"
+        assert bare.stats == ready.stats
+        assert bare.stats.requests == 1
         assert bare.configured({"TEST_KEY": "another"}) is not ready
         monkeypatch.setenv("TEST_KEY", provider.key)
         assert (await bare.post(BODY, read)).value == 2
+        # The process's own key does not stand in the way of one that is given later.
+        with pytest.raises(ProviderError, match="does not accept"):
+            await bare.configured({"TEST_KEY": "another"}).post(BODY, read)
 
     arun(main())
 

@@ -82,6 +82,7 @@ class Endpoint:
         self._headers = dict(headers or {})
         self._rng = rng or Random()
         self._key = _sendable(key, provider)
+        self._given = self._key is not None
         self._limiter: Limiter | None = None
         self._latest: Endpoint | None = None
         """What `configured` made last."""
@@ -92,7 +93,7 @@ class Endpoint:
     @property
     def needs(self) -> tuple[str, ...]:
         """The variable that has to hold the key, where none was given."""
-        return () if self._key is not None or self.variable is None else (self.variable,)
+        return () if self._given or self.variable is None else (self.variable,)
 
     def configured(self, variables: Mapping[str, str]) -> Endpoint:
         """This endpoint with the key from variables, such as `ctx.env`; itself where it needs none of them.
@@ -111,12 +112,15 @@ class Endpoint:
         """This endpoint with another key."""
         other = copy(self)
         other._key = _sendable(key, self.provider)
+        other._given = other._key is not None
         other._limiter = other._latest = None
         return other
 
     @property
     def stats(self) -> LimiterStats:
-        """The counters of the address and key, for all their users in the process."""
+        """The counters of the address and key (the one in use last), for all their users in the process."""
+        if self._latest is not None and self._limiter is None:
+            return self._latest.stats
         return LimiterStats() if self._limiter is None else self._limiter.stats
 
     async def post(self, body: Mapping[str, Any], read: Callable[[bytes], T], *, urgent: bool = False) -> Answered[T]:
