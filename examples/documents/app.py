@@ -13,6 +13,12 @@ from documents.library import imports
 from reflow import rag
 from reflow.bundled import web_folder
 
-corpus = rag.Corpus("docs", embedder=rag.configured_embedder(os.environ), chat=rag.configured_chat, public=True)
+corpus = rag.Corpus(
+    "docs",
+    embedder=rag.configured_embedder(os.environ),
+    others=rag.other_embedders(os.environ),
+    chat=rag.configured_chat,
+    public=True,
+)
 
 app = rf.App(modules=[imports], components=[corpus], pages=web_folder("playground"))

@@ -52,6 +52,12 @@ def test_what_names_no_embedder_is_refused(variables: dict[str, str], said: str)
         rag.configured_embedder(variables)
 
 
+def test_others_are_named_like_the_first() -> None:
+    others = rag.other_embedders({"EMBEDDING_OTHERS": "local, ollama/nomic-embed-text"})
+    assert [embedder.id for embedder in others] == ["local/minilm-l6-v2", "ollama/nomic-embed-text"]
+    assert rag.other_embedders({}) == []
+
+
 def test_the_face_of_rag_is_what_it_says() -> None:
     assert [name for name in rag.__all__ if not hasattr(rag, name)] == []
     with pytest.raises(AttributeError, match="no attribute 'Nothing'"):

@@ -1,5 +1,5 @@
-"""The command line: `reflow demo`, `add`, `search`, `ask`, `sources`, `jobs`, `eval` and `check` are about a corpus;
-`dev`, `serve`, `run`, `env`, `migrate`, `crons` and `vectors serve` about any application.
+"""The command line: what is about a corpus (`reflow demo`, `add`, `search`, `ask`, `sources`, `jobs`, `reembed`, `eval`,
+`check`) and about any application (`dev`, `serve`, `run`, `env`, `migrate`, `crons`, `vectors serve`).
 
 Every mistake of a user ends in one line that says what, where and what to do, and in a status: 2 for a command that
 can't be understood, 1 for one that could not be carried out.
@@ -14,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-from reflow.cli import add, admin, answer, check, crons, demo, dev, evaluate, migrate, run, search, serve
+from reflow.cli import add, admin, answer, check, crons, demo, dev, evaluate, migrate, reembed, run, search, serve
 from reflow.cli.env import env
 from reflow.cli.jobs import jobs
 from reflow.cli.output import Interrupted, UsageError, complain
@@ -60,6 +60,7 @@ cli.command("ask", help=answer.HELP)(answer.ask)
 cli.add_typer(sources)
 cli.add_typer(jobs)
 cli.command("eval", help=evaluate.HELP)(evaluate.evaluate)
+cli.command("reembed", help=reembed.HELP)(reembed.reembed)
 cli.command("check", help=check.HELP)(check.check)
 cli.command("dev", help=dev.HELP)(dev.dev)
 cli.command("serve", help=serve.HELP)(serve.serve)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from reflow.rag.asking import SearchSettings
     from reflow.rag.chat import Chat, FunctionChat, Message
-    from reflow.rag.configured import configured_embedder
+    from reflow.rag.configured import configured_embedder, other_embedders
     from reflow.rag.contents import PieceInput
     from reflow.rag.corpus import Corpus
     from reflow.rag.embedders.base import Embedder
@@ -61,6 +61,7 @@ _HOMES = {
     "configured_chat": "openai_chat",
     "configured_embedder": "configured",
     "hypothetical": "transform",
+    "other_embedders": "configured",
     "rewrite": "transform",
     "watch_folder": "local_files",
 }
@@ -92,6 +93,7 @@ __all__ = [
     "configured_chat",
     "configured_embedder",
     "hypothetical",
+    "other_embedders",
     "rewrite",
     "watch_folder",
 ]

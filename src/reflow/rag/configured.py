@@ -13,6 +13,7 @@ MODEL = "EMBEDDING_MODEL"
 URL = "EMBEDDING_URL"
 DIMS = "EMBEDDING_DIMS"
 KEY = "EMBEDDING_KEY"
+OTHERS = "EMBEDDING_OTHERS"
 
 _LOCAL = ("", "local", LocalEmbedder.id)
 _PROVIDERS = {"openai": OpenAICompatible, "cohere": Cohere, "voyage": Voyage, "ollama": Ollama}
@@ -40,6 +41,13 @@ def configured_embedder(variables: Mapping[str, str]) -> Embedder:
         names = ", ".join(_PROVIDERS)
         raise DefinitionError(f'{MODEL}={model!r}: write "local", or a provider ({names}) and its model: openai/MODEL')
     return _known(_PROVIDERS[provider](name, **options))
+
+
+def other_embedders(variables: Mapping[str, str]) -> list[Embedder]:
+    """The embedders of EMBEDDING_OTHERS, separated by commas and named as EMBEDDING_MODEL is: those that can take the
+    place of that one, or that it took the place of. Raises DefinitionError."""
+    names = [name.strip() for name in variables.get(OTHERS, "").split(",")]
+    return [configured_embedder({MODEL: name}) for name in names if name]
 
 
 def _options(dims: str | None) -> dict[str, Any]:
