@@ -321,6 +321,9 @@ class Versions:
         """The work on a source ends where it is, for another one."""
         drafts = await self.drafts(ctx, source).collect()
         await ctx.db.delete_many(draft.id for draft in drafts)
+        if source.version and source.pending is None:
+            for chunk in await self.without_vector(ctx, source).filter(_waits).collect():
+                await ctx.db.patch(chunk.id, error="it was not embedded before a newer text came")
         served = await self.row(ctx, source, source.version)
         if served is not None and served.state != "ready":
             await ctx.db.patch(served.id, state="ready", next_try=rf.UNSET, failing_since=rf.UNSET)
