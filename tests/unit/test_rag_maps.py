@@ -136,7 +136,7 @@ async def test_a_map_has_every_chunk_once(corpus: Corpus, sim: Simulation) -> No
     page = rf.PaginationOptions(num_items=10)
     sources = (await sim.query(corpus.sources.list, page)).page
     assert {block.sources[place] for block in found for place in block.source} == {one.id for one in sources}
-    chunks = {(await sim.query(corpus.sources.chunks, one.id, page)).page[0].id for one in sources}
+    chunks = {(await sim.query(corpus.sources.chunks, page, one.id)).page[0].id for one in sources}
     assert places(found).keys() == chunks
     assert {(one.key, one.count) for one in state.largest} == {(f"k{n}", 1) for n in range(6)}
 
@@ -168,7 +168,7 @@ async def test_searches_have_a_place_on_the_map(corpus: Corpus, sim: Simulation)
     assert place is not None
     source = await sim.query(corpus.sources.by_key, "k3")
     assert source is not None
-    chunk = (await sim.query(corpus.sources.chunks, source.id, rf.PaginationOptions(num_items=1))).page[0].id
+    chunk = (await sim.query(corpus.sources.chunks, rf.PaginationOptions(num_items=1), source.id)).page[0].id
     assert (place.x, place.y) == pytest.approx(places(await blocks(corpus, sim, state))[chunk], abs=1e-3)
     with pytest.raises(ApplicationError, match="is no search"):
         await sim.query(corpus.maps.place, source.id)
@@ -245,7 +245,7 @@ async def test_rule_10_of_many_vectors_a_map_shows_a_sample(corpus: Corpus, sim:
 async def all_chunks(corpus: Corpus, sim: Simulation) -> list[str]:
     page = rf.PaginationOptions(num_items=100)
     sources = (await sim.query(corpus.sources.list, page)).page
-    return [row.id for one in sources for row in (await sim.query(corpus.sources.chunks, one.id, page)).page]
+    return [row.id for one in sources for row in (await sim.query(corpus.sources.chunks, page, one.id)).page]
 
 
 @with_corpus()
