@@ -278,7 +278,7 @@ def test_a_pause_that_grows_while_somebody_waits_is_kept() -> None:
     run_virtual(main())
 
 
-def test_who_leaves_between_a_turn_and_knowing_of_it_gives_it_back() -> None:
+def test_who_leaves_between_a_turn_and_knowing_of_it_passes_it_on() -> None:
     async def main() -> None:
         limiter = Limiter(1)
 
@@ -287,12 +287,34 @@ def test_who_leaves_between_a_turn_and_knowing_of_it_gives_it_back() -> None:
                 pass
 
         async with limiter.turn(limiter.ticket()):
-            task = asyncio.create_task(begins())
+            first, second = [asyncio.create_task(begins()) for _ in range(2)]
             await asyncio.sleep(0)
-        assert limiter.stats.in_flight == 1, "the turn is the waiting one's by now"
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        assert limiter.stats.waiting == 1, "the turn is the first one's by now"
+        first.cancel()
+        await second
+        assert first.cancelled()
         assert limiter.stats.in_flight == 0
+
+    run_virtual(main())
+
+
+def test_who_comes_when_a_pause_has_just_ended_does_not_overtake() -> None:
+    now = [0.0]
+
+    async def main() -> None:
+        limiter = Limiter(1, now=lambda: now[0])
+        order: list[str] = []
+
+        async def begins(name: str) -> None:
+            async with limiter.turn(limiter.ticket()):
+                order.append(name)
+
+        limiter.throttled(0, 5)
+        early = asyncio.create_task(begins("early"))
+        await asyncio.sleep(0)
+        now[0] = 6
+        await asyncio.gather(early, begins("late"))
+        assert order == ["early", "late"]
 
     arun(main())
 
