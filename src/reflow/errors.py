@@ -239,7 +239,8 @@ class Forbidden(ReflowError):
 class UnreadableSource(ReflowError):
     """A source that has no text to read; the message says why and what would help.
 
-    `reason` is one of "empty", "binary", "too_large", "encrypted", "broken", "unsupported", "too_slow".
+    `reason` is one of "empty", "binary", "too_large", "encrypted", "broken", "unsupported", "too_slow", and "gone"
+    for a file or folder that is not there.
     """
 
     code = "UnreadableSource"

@@ -36,7 +36,7 @@ LANGUAGES: dict[str, str] = {
     **dict.fromkeys((".yaml", ".yml"), "yaml"),
     **dict.fromkeys((".xml", ".xsd", ".xsl", ".svg"), "xml"),
     **dict.fromkeys((".json", ".jsonl", ".ndjson", ".json5", ".ipynb"), "json"),
-    **dict.fromkeys((".ini", ".cfg", ".conf", ".env", ".properties"), "ini"),
+    **dict.fromkeys((".ini", ".cfg", ".conf", ".properties"), "ini"),
     **dict.fromkeys((".css", ".scss", ".less"), "css"),
     **dict.fromkeys((".kt", ".kts"), "kotlin"),
     **dict.fromkeys((".ex", ".exs"), "elixir"),
@@ -69,6 +69,9 @@ LANGUAGES: dict[str, str] = {
 """The language of code by the suffix of its file."""
 
 _FILE_NAMES = {"makefile": "make", "dockerfile": "docker", "justfile": "make", "cmakelists.txt": "cmake"}
+
+TEXT_NAMES = frozenset((*_FILE_NAMES, "readme", "license", "changelog", "copying", "authors", "notice"))
+"""Names, in small letters, of files that are known to be text without a suffix."""
 
 SUFFIXES = frozenset((*KINDS, *LANGUAGES))
 """Suffixes of the files that can be read."""
