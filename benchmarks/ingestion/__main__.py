@@ -34,7 +34,7 @@ HERE = Path(__file__).parent
 PARTS = ("local", "kills", "storm")
 KILLS = 5
 CONCURRENCY = 4
-REFUSED = "RotatingFileHandler"
+REFUSED = "BooleanOptionalAction"
 """Texts with this in them are refused by the provider."""
 
 

@@ -23,8 +23,9 @@ from reflow.rag.turns import Turn, Turns
 if TYPE_CHECKING:
     from reflow.rag.corpus import Corpus
 
-_AGAIN = rf.Retry(attempts=1_000_000, first=0.25, factor=1.0)
-"""Runs that end by an error or by kill -9 are followed by another one: what they did is saved."""
+_AGAIN = rf.Retry(attempts=1000, first=0.25, longest=60.0)
+"""Runs that end by an error or by kill -9 are followed by another one: what they did is saved. Ever later, since what
+can't be saved is paid for all the same."""
 
 _PATIENTLY = rf.Retry(attempts=50, first=1.0, longest=300.0)
 
@@ -202,12 +203,12 @@ class Jobs(Part):
 
     async def _is_more(self, ctx: rf.MutationCtx, now: float) -> bool:
         """Whether a text is due to be embedded. Finishes versions that have none and were not finished."""
-        turn = await self._turns.next(ctx, (), (), 1, now)
+        most = self.corpus.limits.jobs_listed
+        turn = await self._turns.next(ctx, (), (), most, now)
         if turn.items or turn.held:
             return True
-        for version in await self._turns.due(ctx, now, self.corpus.limits.jobs_listed):
-            await self.corpus.sources.finish(ctx, version.source)
-        return False
+        due = await self._turns.due(ctx, now, most)
+        return any([await self.corpus.sources.finish(ctx, version.source) for version in due])
 
     # Another model
 

@@ -133,7 +133,6 @@ class Version(rf.Table, rename="camel"):
     error: str | None = rf.missing()
 
     by_source: ClassVar[rf.Index]
-    by_state: ClassVar[rf.Index]
     by_turn: ClassVar[rf.Index]
     by_reading: ClassVar[rf.Index]
 
@@ -570,7 +569,6 @@ class Tables:
             Version,
             "versions",
             by_source=rf.Index("source", "number"),
-            by_state=rf.Index("state", "next_try"),
             by_turn=rf.Index("state", "bulk", "next_try"),
             by_reading=rf.Index("reading", "bulk"),
         )
