@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import base64
 from collections.abc import AsyncGenerator, Awaitable, Iterable, Mapping, Sequence
+from contextlib import aclosing
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -16,6 +17,7 @@ import msgspec
 
 import reflow as rf
 from reflow.errors import ApplicationError, ReflowError
+from reflow.rag import folders
 from reflow.rag.reading import Text, kind_of, read
 from reflow.rag.tables import FilterValue, Kind, SourceState
 from reflow.rag.views import Added
@@ -127,8 +129,6 @@ class LocalFiles:
 
         Their keys are `prefix` (default: the folder's name) and the path in the folder.
         """
-        from reflow.rag import folders
-
         folder = await asyncio.to_thread(_folder, path)
         files = await asyncio.to_thread(lambda: [file.key for file in folders.walk(folder, limits=self._limits)])
         known = await self._all_known(ctx, folder)
@@ -235,8 +235,6 @@ class LocalFiles:
         return key if other is None or other.origin in (None, str(path)) else str(path)
 
     def _read(self, path: Path) -> _Read:
-        from reflow.rag import folders
-
         data = folders.read_file(path, limits=self._limits)
         kind = kind_of(data, path.name)
         return _Read(data, kind, read(data, path.name, limits=self._limits) if kind in _AS_TEXT else None)
@@ -262,17 +260,16 @@ class LocalFiles:
 async def watch_folder(call: Call, folder: Path, **about: Any) -> AsyncGenerator[Synced, None]:
     """Keeps the sources of a corpus equal to the files below a folder, until it is closed: what came of the folder as
     it is, then of each change. `about`: arguments of `sync_folder`."""
-    from reflow.rag import folders
-
     known = False
-    async for changes in folders.watch(folder):
-        if known:
-            files = [change.key for change in changes]
-            found = await call("sources:syncFiles", path=str(folder), files=files, **about)
-        else:
-            found = await call("sources:syncFolder", path=str(folder), **about)
-            known = True
-        yield found if isinstance(found, Synced) else msgspec.convert(found, Synced)
+    async with aclosing(folders.watch(folder)) as watched:
+        async for changes in watched:
+            if known:
+                files = [change.key for change in changes]
+                found = await call("sources:syncFiles", path=str(folder), files=files, **about)
+            else:
+                found = await call("sources:syncFolder", path=str(folder), **about)
+                known = True
+            yield found if isinstance(found, Synced) else msgspec.convert(found, Synced)
 
 
 def _folder(path: str) -> Path:
