@@ -9,7 +9,7 @@ import pytest
 
 import reflow as rf
 from reflow.engine.environment import assign
-from reflow.errors import ApplicationError, ProviderError
+from reflow.errors import ApplicationError, ProviderError, ReflowError
 from reflow.rag.asking import SearchSettings
 from reflow.rag.chat import FunctionChat, Message
 from reflow.rag.corpus import Corpus
@@ -278,3 +278,14 @@ def test_a_question_is_rewritten_through_a_chat_endpoint() -> None:
             assert [one.work for one in found.spent] == ["rewrite", "search"]
 
         body()
+
+
+@searched(search=TRANSFORMS)
+async def test_what_was_paid_for_before_a_failure_is_in_the_ledger(sim: Any, corpus: Corpus) -> None:
+    embedder: Any = corpus.embedder
+    embedder.failures.extend([ProviderError("no", "key")] * 2)
+    await start(sim, corpus, "butter", transform="shout")
+    with pytest.raises(ReflowError, match="no"):
+        await sim.action(corpus.searches.once, "butter", Options(transform="shout"))
+    totals = {total.work: total.entries for total in await sim.query("docs/ledger:totals")}
+    assert totals == {"rewrite": 2}

@@ -563,6 +563,8 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"input": "a", "options": {"before": 11}}, "before is a number of neighbours, 0 to 10"),
     ({"input": "a", "options": {"minLength": -1}}, "minLength"),
     ({"input": "a", "options": {"filter": "{"}}, "The filter is no JSON"),
+    ({"input": "a", "options": {"filter": '{"kind": "' + "x" * 65536 + '"}'}}, "A filter has at most 65536 characters"),
+    ({"input": "a", "options": {"filter": '{"kind": NaN}'}}, "This filter can't be used"),
     ({"input": "a", "options": {"filter": "[1]"}}, "must be a JSON object"),
     ({"input": "a", "options": {"filter": '{"colour": 1}'}}, "It can use source, category, kind"),
     ({"input": "a", "options": {"filter": '{"kind": {"$like": 1}}'}}, "This filter can't be used"),

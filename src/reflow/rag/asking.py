@@ -38,15 +38,15 @@ def transforms_of(corpus: Corpus, ctx: rf.QueryCtx | rf.MutationCtx | rf.ActionC
     return {"rewrite": rewrite(corpus.chat), "hypothetical": hypothetical(corpus.chat), **corpus.search.transforms}
 
 
-async def ask(corpus: Corpus, ctx: rf.ActionCtx, text: str, options: Options) -> Asked:
+async def ask(corpus: Corpus, ctx: rf.ActionCtx, text: str, options: Options, spent: list[Spent]) -> Asked:
     """A question with its vectors, one for each model in use that the corpus has an embedder for.
 
-    Raises ProviderError, and GenerationMismatch where the corpus has no embedder for a model in use.
+    What it takes is added to `spent` as it goes: what was done before it fails is paid for, too. Raises ProviderError,
+    and GenerationMismatch where the corpus has no embedder for a model in use.
     """
     if not options.needs_vector:
         return Asked(question=Question(text=text), text=text)
     changed = Transformed(text=text)
-    spent: list[Spent] = []
     if options.transform is not None:
         changed = await _transform(corpus, ctx, options.transform)(ctx, text)
         if changed.model:
@@ -66,7 +66,7 @@ async def ask(corpus: Corpus, ctx: rf.ActionCtx, text: str, options: Options) ->
         embeddings.append(embedding)
         spent.append(cost)
     question = Question(text=text, embeddings=embeddings)
-    return Asked(question=question, text=changed.text, kind=changed.kind, spent=spent)
+    return Asked(question=question, text=changed.text, kind=changed.kind, spent=list(spent))
 
 
 def _transform(corpus: Corpus, ctx: rf.ActionCtx, name: str) -> Transform:
@@ -86,21 +86,22 @@ async def embed(embedder: BatchEmbedder, model: rf.Model, text: str, kind: Kind)
 
 
 async def judge(
-    ctx: rf.ActionCtx, reranker: Reranker, question: str, candidates: Sequence[Candidate]
-) -> tuple[list[Reranked], Spent | None]:
-    """What a reranker makes of the candidates. Raises ProviderError."""
+    ctx: rf.ActionCtx, reranker: Reranker, question: str, candidates: Sequence[Candidate], spent: list[Spent]
+) -> list[Reranked]:
+    """What a reranker makes of the candidates. What it takes is added to `spent`. Raises ProviderError."""
     if not candidates:
-        return [], None
+        return []
     judged = await reranker.configured(ctx.env).rerank(question, [one.text for one in candidates])
-    scores = [
+    spent.append(
+        Spent(
+            work="rerank",
+            model=reranker.id,
+            tokens_in=judged.tokens,
+            ms=judged.milliseconds,
+            retries=judged.retries,
+        )
+    )
+    return [
         Reranked(chunk=one.chunk, hash=one.hash, score=score)
         for one, score in zip(candidates, judged.scores, strict=True)
     ]
-    spent = Spent(
-        work="rerank",
-        model=reranker.id,
-        tokens_in=judged.tokens,
-        ms=judged.milliseconds,
-        retries=judged.retries,
-    )
-    return scores, spent

@@ -73,7 +73,7 @@ class Finding(Part):
     async def ask(self, ctx: rf.ActionCtx, text: str, options: Options | None = None) -> Asked:
         """A question with its vectors, for `look`. Raises ProviderError, and GenerationMismatch where the corpus's
         embedder is not the one that the chunks were embedded with."""
-        return await asking.ask(self.corpus, ctx, text, options or Options())
+        return await asking.ask(self.corpus, ctx, text, options or Options(), [])
 
     async def look(
         self,
@@ -130,19 +130,25 @@ class Finding(Part):
             refusal = await self.corpus.ledger.refusal(ctx, "search")
             if refusal is not None:
                 raise rf.ApplicationError(refusal.reason)
-        asked = await self.ask(ctx, text, options)
-        spent, reranked, started = list(asked.spent), None, perf_counter()
-        reranker = self.corpus.search.reranker
+        spent: list[Spent] = []
+        try:
+            return await self._find_now(ctx, text, options, conditions, spent)
+        finally:
+            if within is None and spent:
+                await ctx.run_mutation(self.note, spent)
+
+    async def _find_now(
+        self, ctx: rf.ActionCtx, text: str, options: Options, within: dict[str, str], spent: list[Spent]
+    ) -> FoundOnce:
+        asked = await asking.ask(self.corpus, ctx, text, options, spent)
+        reranker, reranked = self.corpus.search.reranker, None
         if options.rerank and reranker is not None:
-            candidates = await ctx.run_query(self.candidates, asked.question, options, conditions)
-            reranked, cost = await asking.judge(ctx, reranker, text, candidates)
-            spent += [] if cost is None else [cost]
-            started = perf_counter()
-        found = await ctx.run_query(self.seek, asked.question, options, reranked, conditions)
+            candidates = await ctx.run_query(self.candidates, asked.question, options, within)
+            reranked = await asking.judge(ctx, reranker, text, candidates, spent)
+        started = perf_counter()
+        found = await ctx.run_query(self.seek, asked.question, options, reranked, within)
         search_ms = (perf_counter() - started) * 1000
-        if within is None and spent:
-            await ctx.run_mutation(self.note, spent)
-        return FoundOnce(**fields_of(found), asked=asked.text, spent=spent, search_ms=search_ms)
+        return FoundOnce(**fields_of(found), asked=asked.text, spent=list(spent), search_ms=search_ms)
 
     async def _find(self, ctx: rf.ActionCtx, input: str, options: Options | None = None) -> FoundOnce:
         """Searches once; nothing is stored."""

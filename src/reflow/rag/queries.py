@@ -141,6 +141,10 @@ def check_options(options: Options, limits: Limits, transforms: Collection[str],
     for name, count in (("before", options.before), ("after", options.after)):
         if not 0 <= count <= around:
             raise rf.ApplicationError(f"{name} is a number of neighbours, 0 to {around}, not {count}")
+    if options.filter is not None and len(options.filter) > limits.search_filter_length:
+        raise rf.ApplicationError(
+            f"A filter has at most {limits.search_filter_length} characters, this one {len(options.filter)}"
+        )
     if options.sources is not None and not 1 <= len(options.sources) <= limits.search_sources:
         raise rf.ApplicationError(
             f"sources names 1 to {limits.search_sources} sources to search in, not {len(options.sources)}: leave it "

@@ -92,10 +92,17 @@ class FoundOnce(Found):
     search_ms: float
 
 
-def shown(row: Search, outdated: bool) -> dict[str, Any]:
-    """The fields of a `SearchRow`."""
+def shown(row: Search, active: rf.Model | None) -> dict[str, Any]:
+    """The fields of a `SearchRow`; `active` is the model of the chunks' vectors in use."""
     same = {name: getattr(row, name) for name in SearchRow.__struct_fields__ if name in row.__struct_fields__}
-    return same | {"model": model_of(row), "outdated": outdated}
+    return same | {"model": model_of(row), "outdated": is_outdated(row, active)}
+
+
+def is_outdated(row: Search, active: rf.Model | None) -> bool:
+    """Whether a search's vector is of another model than the chunks' vectors in use."""
+    if row.question is None or not row.options.needs_vector or active is None:
+        return False
+    return all(one.model != active for one in row.question.embeddings)
 
 
 def model_of(row: Search) -> str | None:

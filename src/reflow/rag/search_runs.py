@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from time import perf_counter
 from typing import TYPE_CHECKING
 
@@ -73,35 +74,41 @@ class SearchRuns:
         row = await ctx.run_mutation(self.begin_try, search, run)
         if row is None:
             return
+        spent: list[Spent] = []
         try:
-            question = row.question
-            if question is None:
-                asked = await ask(self._corpus, ctx, row.input, row.options)
-                question = asked.question
-                started = perf_counter()
-                await ctx.run_query(self._part.seek, question, row.options, None, row.within)
-                await ctx.run_mutation(self.keep, search, run, asked, (perf_counter() - started) * 1000)
-            if row.options.rerank:
-                await self._rerank(ctx, search, run, question, row)
+            await self._work(ctx, search, run, row, spent)
         except Exception as error:
             again = row.attempts < self._limits.search_attempts and self._may_work_soon(error)
-            await ctx.run_mutation(self.give_up, search, run, str(error) or type(error).__name__, again)
+            await ctx.run_mutation(self.give_up, search, run, str(error) or type(error).__name__, again, spent)
             if again:
                 raise
             ctx.log(f"search {search} has failed: {error!r}", level="ERROR")
 
-    async def _rerank(self, ctx: rf.ActionCtx, search: str, run: int, question: Question, row: Try) -> None:
+    async def _work(self, ctx: rf.ActionCtx, search: str, run: int, row: Try, spent: list[Spent]) -> None:
+        question = row.question
+        if question is None:
+            asked = await ask(self._corpus, ctx, row.input, row.options, spent)
+            question = asked.question
+            started = perf_counter()
+            await ctx.run_query(self._part.seek, question, row.options, None, row.within)
+            await ctx.run_mutation(self.keep, search, run, asked, (perf_counter() - started) * 1000)
+            spent.clear()
+        if not row.options.rerank:
+            return
         reranker = self._corpus.search.reranker
         if reranker is None:
             raise ReflowError("this corpus has no reranker any more: add Corpus(search=SearchSettings(reranker=...))")
         candidates = await ctx.run_query(self._part.candidates, question, row.options, row.within)
-        scores, spent = await judge(ctx, reranker, question.text, candidates)
+        scores = await judge(ctx, reranker, question.text, candidates, spent)
         await ctx.run_mutation(self.keep_order, search, run, scores, spent)
 
-    async def _found(self, ctx: rf.QueryCtx | rf.MutationCtx, search: str, run: int | None = None) -> Search | None:
-        """The search, unless it was deleted or another run has begun."""
+    async def _found(self, ctx: rf.MutationCtx, search: str, run: int, spent: Sequence[Spent] = ()) -> Search | None:
+        """The search, unless it was deleted or another run has begun. What this one took is recorded all the same."""
         row: Search | None = await ctx.db.get(rf.Id(search))
-        return row if row is not None and run in (None, row.run) else None
+        if row is None:
+            return None
+        await self._corpus.ledger.record(ctx, *(one.entry(row) for one in spent))
+        return row if row.run == run else None
 
     async def _begin_try(self, ctx: rf.MutationCtx, search: str, run: int) -> Try | None:
         row = await self._found(ctx, search, run)
@@ -128,8 +135,10 @@ class SearchRuns:
         else:
             await ctx.db.patch(row.id, state="failed", error=error)
 
-    async def _give_up(self, ctx: rf.MutationCtx, search: str, run: int, error: str, again: bool) -> None:
-        row = await self._found(ctx, search, run)
+    async def _give_up(
+        self, ctx: rf.MutationCtx, search: str, run: int, error: str, again: bool, spent: list[Spent]
+    ) -> None:
+        row = await self._found(ctx, search, run, spent)
         if row is None:
             return
         if again:
@@ -139,7 +148,7 @@ class SearchRuns:
 
     async def _keep(self, ctx: rf.MutationCtx, search: str, run: int, asked: Asked, search_ms: float) -> None:
         """Stores the question's vector, and what it took."""
-        row = await self._found(ctx, search, run)
+        row = await self._found(ctx, search, run, asked.spent)
         if row is None:
             return
         embedded, rewritten = asked.spent_on("search"), asked.spent_on("rewrite")
@@ -157,7 +166,6 @@ class SearchRuns:
             search_ms=search_ms,
         )
         await self.remember(ctx, row.id, asked.question)
-        await self._corpus.ledger.record(ctx, *(spent.entry(row) for spent in asked.spent))
 
     async def remember(self, ctx: rf.MutationCtx, id: rf.Id[Search], question: Question) -> None:
         """Lets a search be found by its meaning, too."""
@@ -170,16 +178,13 @@ class SearchRuns:
             await ctx.scheduler.run_after(0, self.following.follow)
 
     async def _keep_order(
-        self, ctx: rf.MutationCtx, search: str, run: int, scores: list[Reranked], spent: Spent | None
+        self, ctx: rf.MutationCtx, search: str, run: int, scores: list[Reranked], spent: list[Spent]
     ) -> None:
         """Stores what the reranker said."""
-        row = await self._found(ctx, search, run)
-        if row is None:
-            return
-        ms = rf.UNSET if spent is None else spent.ms
-        await ctx.db.patch(row.id, state="ready", error=rf.UNSET, reranked=scores, rerank_ms=ms)
-        if spent is not None:
-            await self._corpus.ledger.record(ctx, spent.entry(row))
+        row = await self._found(ctx, search, run, spent)
+        if row is not None:
+            ms = sum(one.ms for one in spent)
+            await ctx.db.patch(row.id, state="ready", error=rf.UNSET, reranked=scores, rerank_ms=ms)
 
     def _may_work_soon(self, error: Exception) -> bool:
         """Whether to try again what has failed while somebody waits. reflow's own errors say so, others are taken for

@@ -37,6 +37,7 @@ from reflow.rag.search_rows import (
     Results,
     SearchRow,
     fields_of,
+    is_outdated,
     model_of,
     shown,
 )
@@ -88,7 +89,7 @@ class Searches(Finding):
         if found is None:
             return await self._insert(ctx, text, options, digest)
         await ctx.db.patch(found.id, used=now, asks=found.asks + 1)
-        if found.state != "pending" and (found.error is not None or await self._is_outdated(ctx, found)):
+        if found.state != "pending" and (found.error is not None or is_outdated(found, await self._active(ctx))):
             await self.runs.start(ctx, found, anew=found.state == "failed" or found.error is None)
         return found.id
 
@@ -102,7 +103,7 @@ class Searches(Finding):
         else:
             query = ctx.db.query(table).using(table.by_question, **own, question_digest=embedded).order("desc")
             known = await query.first()
-            if known is not None and known.question is not None and not await self._is_outdated(ctx, known):
+            if known is not None and known.question is not None and not is_outdated(known, await self._active(ctx)):
                 row.question, row.asked = known.question, known.asked
         await self._make_room(ctx)
         return await self.runs.insert(ctx, row)
@@ -115,13 +116,10 @@ class Searches(Finding):
         if excess > 0:
             await ctx.db.delete_many([row.id for row in await unpinned.take(excess)])
 
-    async def _is_outdated(self, ctx: rf.QueryCtx | rf.MutationCtx, row: Search) -> bool:
-        """Whether a search's vector is of another model than the one that the chunks' vectors in use are of."""
-        if row.question is None or not row.options.needs_vector:
-            return False
-        made = [one.model for one in row.question.embeddings]
+    async def _active(self, ctx: rf.QueryCtx | rf.MutationCtx) -> rf.Model | None:
+        """The model of the chunks' vectors that searches use; None before the first."""
         generations = await ctx.generations.list(self.corpus.tables.Chunk.meaning)
-        return any(one.state == "active" and one.model not in made for one in generations)
+        return next((one.model for one in generations if one.state == "active"), None)
 
     async def _rerun(self, ctx: rf.MutationCtx, search_id: str) -> None:
         """Rewrites, embeds and reranks anew. Until then the search shows what it showed before."""
@@ -178,15 +176,15 @@ class Searches(Finding):
         none. Raises ApplicationError for an unknown search."""
         row = await self._search(ctx, search_id)
         embeddings = [] if row.question is None else row.question.embeddings
-        generations = await ctx.generations.list(self.corpus.tables.Chunk.meaning)
-        active = next((one.model for one in generations if one.state == "active"), None)
+        active = await self._active(ctx)
         return next((one.array for one in embeddings if active is None or one.model == active), None)
 
     # Stored searches
 
     async def _get(self, ctx: rf.QueryCtx, search_id: str) -> SearchRow:
         """A stored search. Raises for an unknown one."""
-        return await self._row(ctx, await self._search(ctx, search_id))
+        row = await self._search(ctx, search_id)
+        return SearchRow(**shown(row, await self._active(ctx)))
 
     async def _history(
         self, ctx: rf.QueryCtx, pagination_opts: rf.PaginationOptions, pinned: bool | None = None
@@ -197,10 +195,8 @@ class Searches(Finding):
         own = self._own(ctx)
         chosen = query.using(table.by_use, **own) if pinned is None else query.using(table.by_pin, **own, pinned=pinned)
         page = await chosen.order("desc").paginate(pagination_opts)
-        return page.with_items([await self._row(ctx, row) for row in page.page])
-
-    async def _row(self, ctx: rf.QueryCtx, row: Search) -> SearchRow:
-        return SearchRow(**shown(row, await self._is_outdated(ctx, row)))
+        active = await self._active(ctx)
+        return page.with_items([SearchRow(**shown(row, active)) for row in page.page])
 
     async def _past(self, ctx: rf.QueryCtx, input: str, limit: int = 10) -> list[PastRow]:
         """Earlier searches that hold words of `input`, the best first."""
@@ -228,7 +224,8 @@ class Searches(Finding):
         return dict(self._own(ctx))
 
     async def _past_rows(self, ctx: rf.QueryCtx, hits: Sequence[rf.Hit[Search]]) -> list[PastRow]:
-        return [PastRow(**shown(hit.doc, await self._is_outdated(ctx, hit.doc)), score=hit.score) for hit in hits]
+        active = await self._active(ctx)
+        return [PastRow(**shown(hit.doc, active), score=hit.score) for hit in hits]
 
     async def _pin(self, ctx: rf.MutationCtx, search_id: str, pinned: bool = True, name: str | None = None) -> None:
         """Keeps a search as a standing one, under a name, or lets it go again."""
