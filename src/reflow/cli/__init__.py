@@ -1,5 +1,5 @@
-"""The command line: what is about a corpus (`reflow demo`, `add`, `search`, `ask`, `sources`, `jobs`, `reembed`, `eval`,
-`check`) and about any application (`dev`, `serve`, `run`, `env`, `migrate`, `crons`, `vectors serve`).
+"""The command line, about a corpus (`demo`, `add`, `search`, `ask`, `sources`, `jobs`, `reembed`, `eval`, `check`) and
+about any application (`dev`, `serve`, `run`, `env`, `migrate`, `crons`, `vectors serve`).
 
 Every mistake of a user ends in one line that says what, where and what to do, and in a status: 2 for a command that
 can't be understood, 1 for one that could not be carried out.

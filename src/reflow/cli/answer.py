@@ -124,7 +124,7 @@ def _print_passages(found: dict[str, Any]) -> None:
         STDOUT.print(
             Text.assemble(
                 (f"[{int(row['number'])}] ", "bold cyan"),
-                f"{row['name']}:{lines_of(row)}",
+                f"{row['key']}:{lines_of(row)}",
                 (f"  {where}" if where else "", "dim"),
                 (f"  version {int(row['version'])}", "dim"),
             )

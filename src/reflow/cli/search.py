@@ -157,7 +157,7 @@ def _print_row(rank: int, row: dict[str, Any], *, explain: bool) -> None:
         Text.assemble(
             (f"{rank:>2}. ", "dim"),
             (_title(row), "bold cyan"),
-            (f"  {row['sourceName']}:{lines_of(row)}", "dim"),
+            (f"  {row['sourceKey']}:{lines_of(row)}", "dim"),
             f"  {float(row['score']):.3f} ",
             (bar, "cyan"),
         )
