@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, cast
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -20,14 +20,12 @@ POISON = "storms"
 
 Kind = Literal["put", "remove", "stop", "retry", "hold", "step", "release", "settle"]
 OFTEN: tuple[Kind, ...] = (
-    *("put",) * 6,
+    *cast("tuple[Kind, ...]", ("put",) * 6),
+    *cast("tuple[Kind, ...]", ("hold", "settle") * 3),
     "remove",
     "stop",
     "retry",
-    *("hold",) * 3,
     "step",
-    "release",
-    *("settle",) * 3,
 )
 
 
