@@ -56,10 +56,13 @@ def cuts(text: Text, max_chars: int) -> list[Cut]:
     borders = _borders(text)
     code = [(0, len(source))] if text.kind == "code" else _fences(text)
     pieces: list[Cut] = []
-    starts = sorted(borders)
-    for start, end in pairwise([*starts, len(source)]):
-        in_code = _inside(start, code)
-        for at, stop, strength in _fitting(source, start, end, max_chars, in_code, borders[start]):
+    before = 0
+    for start, end in pairwise([*sorted(borders), len(source)]):
+        in_code, room = _inside(start, code), max_chars
+        if borders[start] == GLUED:  # some of it must fit into one chunk with the heading before it
+            room = max(max_chars - (start - before), (max_chars + 1) // 2)
+        before = start
+        for at, stop, strength in _fitting(source, start, end, room, in_code, borders[start]):
             bare = source[at:stop].lstrip()
             if bare:
                 begin = stop - len(bare)
