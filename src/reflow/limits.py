@@ -173,8 +173,8 @@ class Limits:
     """How long nothing must change in a watched folder before what changed is told."""
     folder_busy_seconds: float = 0.2
     """How long changes of a watched folder are gathered at most."""
-    folder_empty_seconds: float = 0.5
-    """How long a file may be empty before it counts as gone: editors empty a file and then write it."""
+    folder_gone_seconds: float = 0.3
+    """How long a file must be gone or empty before that is told: many editors save a file in such steps."""
     folder_rescan_seconds: float = 30.0
     """How often a watched folder is looked through for changes that the system did not tell."""
     address_length: int = 4096
@@ -309,6 +309,8 @@ class Limits:
     """How long one run of what embeds goes on before another one takes over."""
     embedding_poll_seconds: float = 0.5
     """How often a run with free places looks for more to do."""
+    embedding_seconds: float = 900.0
+    """How long an embedder may take for one batch, its waits and tries included."""
     embedding_failures: int = 8
     """Texts of one source that an embedder may refuse before the source is given up."""
     cached_vectors: int = 200_000

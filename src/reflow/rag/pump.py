@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 import reflow as rf
-from reflow.errors import CallFailed, Overloaded, ProviderError, ReflowError
+from reflow.errors import ApplicationError, CallFailed, Overloaded, ProviderError, ReflowError
 from reflow.rag.embedders.base import BatchEmbedder, Embedded
 from reflow.rag.models import Makers
 from reflow.rag.saving import Effort, Fault, Made
@@ -32,11 +32,10 @@ class Run:
         self._ctx = ctx
         self._embedders, self._choice = makers
         embedders = makers.embedders
-        pace, limits = jobs.corpus.pace, jobs.corpus.limits
+        pace, self._limits = jobs.corpus.pace, jobs.corpus.limits
         self._most = pace.batch or min(embedder.max_batch for embedder in embedders)
         self._places = pace.concurrency or min(embedder.concurrency for embedder in embedders)
-        self._poll = limits.embedding_poll_seconds
-        self._end = monotonic() + limits.embedding_run_seconds
+        self._end = monotonic() + self._limits.embedding_run_seconds
         self._under_way: dict[asyncio.Task[None], Sequence[Item]] = {}
         self._pause: tuple[float, str] | None = None
         """For how long the provider wants no request, in seconds, and why."""
@@ -48,7 +47,7 @@ class Run:
         try:
             while self._goes_on() and (await self._fill() or self._under_way):
                 free = self._goes_on() and len(self._under_way) < self._places
-                await self._settle(self._poll if free else None)
+                await self._settle(self._limits.embedding_poll_seconds if free else None)
             while self._under_way:
                 await self._settle(None)
         finally:
@@ -138,7 +137,13 @@ class Run:
 
     async def _ask(self, embedder: BatchEmbedder, texts: Sequence[str]) -> Embedded:
         """One request. Any embedder's reply is checked, since anybody can write one."""
-        found = await embedder.embed_batch(texts, "document")
+        try:
+            async with asyncio.timeout(self._limits.embedding_seconds):
+                found = await embedder.embed_batch(texts, "document")
+        except TimeoutError as error:
+            bound = f"limits.embedding_seconds = {self._limits.embedding_seconds:g}"
+            message = str(error) or f"{embedder.id} gave no answer within {bound}"
+            raise ProviderError(message, "unreachable", retryable=True) from error
         vectors = np.ascontiguousarray(found.vectors, dtype="<f4")
         if vectors.shape != (len(texts), embedder.dims) or not np.isfinite(vectors).all():
             raise ProviderError(
@@ -152,7 +157,10 @@ class Run:
     async def _save(self, items: Sequence[Item], found: Sequence[Embedded]) -> None:
         try:
             await self._ctx.run_mutation(self._jobs.save, self._choice, self._made(items, found), effort_of(found))
-        except CallFailed as error:  # such as vectors that the index does not take: they never will be
+        except (
+            CallFailed,
+            ApplicationError,
+        ) as error:  # such as vectors that the index does not take: they never will be
             await self._ctx.run_mutation(self._jobs.fail, items, Fault(message=str(error), retryable=False))
 
     def _made(self, items: Sequence[Item], found: Sequence[Embedded]) -> list[Made]:
@@ -171,6 +179,8 @@ class Run:
 
     async def _fail(self, items: Sequence[Item], error: Exception) -> None:
         pause = error.seconds if isinstance(error, rf.RetryAfter) else getattr(error, "retry_after", None)
+        if pause is not None:
+            pause = min(max(pause, 0.0), self._limits.model_retry_after_seconds)
         fault = Fault(message=text_of(error), retryable=_may_work_later(error), pause=pause)
         if fault.retryable and pause is not None:
             self._pause = (max(pause, 0.0 if self._pause is None else self._pause[0]), fault.message)
