@@ -12,8 +12,8 @@ import reflow as rf
 from reflow.context import Identity
 from reflow.errors import ApplicationError, CallFailed, DefinitionError
 from reflow.rag.corpus import Corpus
-from reflow.rag.ledger import Total
 from reflow.rag.spending import Budget, Entry, Price, Refusal, Spending, Work, apportion, period_end, period_name
+from reflow.rag.totals import Total
 from reflow.storage.memory import MemoryStorage
 from reflow.testing import HashingEmbedder, Simulation, simulate
 from reflow.testing.clock import VirtualClock
@@ -270,7 +270,11 @@ async def test_rule_9_unknown_periods(desk: Desk, sim: Simulation) -> None:
 
 @with_desk(Budget(tokens=100, per="day"))
 async def test_a_budget_stops_work_and_begins_anew(desk: Desk, sim: Simulation) -> None:
-    assert [await sim.mutation(desk.work, tokens) for tokens in (60, 60, 40, 0)] == [True, False, True, False]
+    assert await sim.mutation(desk.work, 60)
+    refusal = await sim.query(desk.may, tokens=60)
+    assert refusal is not None
+    assert "has not enough left this day (60 of 100 tokens)" in refusal.reason
+    assert [await sim.mutation(desk.work, tokens) for tokens in (60, 40, 0)] == [False, True, False]
     refusal = await sim.query(desk.may)
     assert refusal is not None
     assert refusal.reason == (

@@ -167,6 +167,10 @@ class Corpus:
         """The chat model that words answers now, None where there is none."""
         return chosen(self.chat, ctx)
 
+    def whose(self, owner: str) -> dict[str, Any]:
+        """An owner as a field of a row, or as a condition: for background work that has no row to go by."""
+        return {} if self.owner is None else {OWNER: owner}
+
     def owned(self, row: rf.Table) -> dict[str, Any]:
         """The owner of a row as a field for another one: background work names it, since it has no caller."""
         return {} if self.owner is None else {OWNER: getattr(row, OWNER)}
