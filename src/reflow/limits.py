@@ -269,6 +269,10 @@ class Limits:
     """Sources of a corpus that are fetched and read at the same time."""
     sources_per_call: int = 200
     """Sources that one call of a function about many of them changes."""
+    files_at_once: int = 8
+    """Files of a folder that are brought in side by side; their transactions share commits."""
+    known_files: int = 1000
+    """Sources from files that are looked up at once."""
     sources_bulk: int = 20
     """Files of a folder above which they give way to what a person adds."""
     chunk_neighbours: int = 50

@@ -98,6 +98,25 @@ def test_what_a_source_has_already_changes_nothing() -> None:
     arun(main())
 
 
+def test_a_kind_stays_whatever_a_text_calls_itself() -> None:
+    async def main() -> None:
+        corpus = small()
+        async with running(corpus) as backend:
+            text = "# How to read main.py\n\nIt is long."
+            ways: tuple[dict[str, Any], ...] = (
+                {"key": "a", "kind": "markdown"},
+                {"key": "b", "name": "b.md"},
+                {"key": "c.md"},
+            )
+            for args in ways:
+                added = await backend.mutation(corpus.sources.put, text=text, **args)
+                again = await backend.mutation(corpus.sources.put, key=args["key"], text=text)
+                assert (again.source, again.changed) == (added.source, False)
+                assert (await view(backend, corpus, added.source)).kind == "markdown"
+
+    arun(main())
+
+
 def test_a_replaced_text_is_searched_until_the_new_one_is_ready_and_flips_in_one_commit() -> None:
     async def main() -> None:
         corpus = small(embedder := GatedEmbedder(), cache=False)

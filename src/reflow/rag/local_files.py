@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import os
 from collections.abc import AsyncGenerator, Awaitable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from hashlib import sha256
@@ -26,10 +27,6 @@ if TYPE_CHECKING:
     from reflow.rag.corpus import Corpus
 
 _AS_TEXT = ("text", "markdown", "code")
-_AT_ONCE = 8
-"""Files that are brought in side by side: their transactions share commits."""
-
-_PAGE = 1000
 
 
 class Known(rf.Object, rename="camel"):
@@ -91,10 +88,11 @@ class LocalFiles:
     async def known(self, ctx: rf.QueryCtx, folder: str, after: str) -> list[Known]:
         """Sources from files below a folder, in order of their paths, beginning after one."""
         table, own = self._corpus.tables.Source, self._corpus.sources.own(ctx)
-        below = ctx.db.query(table).using(table.by_origin, **own).gt(after or folder + "/").lt(folder + "0")
+        end = folder + chr(ord(os.sep) + 1)  # the first text behind all that begin with the folder
+        below = ctx.db.query(table).using(table.by_origin, **own).gt(after or folder + os.sep).lt(end)
         return [
             Known(source=row.id, key=row.key, origin=row.origin or "", content_hash=row.content_hash, state=row.state)
-            for row in await below.take(_PAGE)
+            for row in await below.take(self._limits.known_files)
         ]
 
     async def add_path(
@@ -191,7 +189,7 @@ class LocalFiles:
         result = Synced()
         for row in gone:
             result.removed += await ctx.run_mutation(self._corpus.sources.remove_key, key=row.key)
-        room = asyncio.Semaphore(_AT_ONCE)
+        room = asyncio.Semaphore(self._limits.files_at_once)
         head = folder.name if prefix is None else prefix.rstrip("/")
 
         async def bring(file: str) -> None:

@@ -100,11 +100,7 @@ class Sources(Part):
         about = About(name, category, importance, summary, fields, origin)
         found = await self.of_key(ctx, key)
         title = name or (key if found is None else found.name)
-        known = kind or kind_by_names(key, title)
-        if known in ("pdf", "docx"):
-            if kind is not None:
-                raise ApplicationError(f"a text can't be of kind {kind!r}: upload the file and call putFile")
-            known = "text"
+        known = self._kind_of(found, key, name, kind)
         digest = self.digest(known, text)
         if found is not None and _is_there(found, digest):
             return _added(await describe(ctx, self.corpus, found, about), changed=False)
@@ -144,7 +140,7 @@ class Sources(Part):
         about = About(name, category, importance, summary, fields, origin)
         found = await self.of_key(ctx, key)
         title = name or (key if found is None else found.name)
-        known = kind or kind_by_names(key, title)
+        known = self._kind_of(found, key, name, kind)
         content = content_of_pieces(pieces, text, known, title)
         digest = self.digest(
             known, text or "", *(f"{piece.name}\0{piece.first_line}\0{piece.text}" for piece in pieces)
@@ -292,6 +288,15 @@ class Sources(Part):
             await fail(ctx, self.corpus, row, reason)
 
     # Steps of adding
+
+    def _kind_of(self, found: Source | None, key: str, name: str | None, kind: Kind | None) -> Kind:
+        """What a text is: as the caller says, as the names say, or as what it replaces."""
+        if kind in ("pdf", "docx"):
+            raise ApplicationError(f"a text can't be of kind {kind!r}: upload the file and call putFile")
+        known = kind or kind_by_names(key, name or "")
+        if known == "text" and kind is None and name is None and found is not None:
+            return found.kind if found.kind in ("markdown", "code") else "text"
+        return "text" if known in ("pdf", "docx") else known
 
     async def _described(self, ctx: rf.MutationCtx, found: Source | None, key: str, kind: Kind, about: About) -> Source:
         """The source under a key, a new one where there is none, as the caller describes it."""
