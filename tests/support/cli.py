@@ -119,6 +119,7 @@ class Running:
             except queue.Empty:
                 break
             if line is None:
+                self._lines.put(None)  # for `stop`, which reads up to the end
                 break
             self.said.append(line)
             if found := re.search(pattern, line):
