@@ -26,12 +26,14 @@ if TYPE_CHECKING:
     from reflow.rag.embedders.ollama import Ollama
     from reflow.rag.embedders.openai import OpenAICompatible
     from reflow.rag.embedders.voyage import Voyage
+    from reflow.rag.golden import GoldenRow
     from reflow.rag.jobs import Pace
     from reflow.rag.local_files import watch_folder
+    from reflow.rag.metrics import Expected
     from reflow.rag.openai_chat import OpenAIChat, configured_chat
     from reflow.rag.queries import Options, Question
     from reflow.rag.rerank import FunctionReranker, Reranker
-    from reflow.rag.spending import Budget, Price, Spending
+    from reflow.rag.spending import Budget, Entry, Price, Spending
     from reflow.rag.transform import Transformed, hypothetical, rewrite
 
 _HOMES = {
@@ -40,9 +42,12 @@ _HOMES = {
     "Cohere": "embedders.cohere",
     "Corpus": "corpus",
     "Embedder": "embedders.base",
+    "Entry": "spending",
+    "Expected": "metrics",
     "FunctionChat": "chat",
     "FunctionEmbedder": "embedders.function",
     "FunctionReranker": "rerank",
+    "GoldenRow": "golden",
     "LocalEmbedder": "embedders.local",
     "Message": "chat",
     "Ollama": "embedders.ollama",
@@ -72,9 +77,12 @@ __all__ = [
     "Cohere",
     "Corpus",
     "Embedder",
+    "Entry",
+    "Expected",
     "FunctionChat",
     "FunctionEmbedder",
     "FunctionReranker",
+    "GoldenRow",
     "LocalEmbedder",
     "Message",
     "Ollama",
