@@ -83,6 +83,27 @@ def test_stored_searches_follow_the_chunks() -> None:
     arun(main())
 
 
+def test_changing_over_takes_the_searches_along() -> None:
+    async def main() -> None:
+        old, new = both()
+        corpus = corpus_of(embedder=old, others=[new])
+        async with simulate(app_of(corpus)) as sim:
+            see: Any = sim
+            for number, text in enumerate(ANIMALS):
+                await sim.mutation(corpus.sources.put, str(number), text)
+            await sim.quiet()
+            id = await start(sim, corpus, "the cat sat", mode="dense")
+            await sim.mutation(corpus.jobs.reembed, new.id)
+            await sim.advance(10)
+            row = await see.query(corpus.searches.get, id)
+            assert (row.outdated, row.model) == (False, f"testing/another@1 ({2 * DIMS})")
+            await sim.action(corpus.jobs.forget)
+            found = await see.query(corpus.searches.results, id)
+            assert (found.note, found.rows[0].text) == (None, ANIMALS[0])
+
+    arun(main())
+
+
 def test_a_search_of_a_model_gone_by_is_run_again_when_it_is_asked_for() -> None:
     async def main() -> None:
         old, new = both()

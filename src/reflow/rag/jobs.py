@@ -241,6 +241,7 @@ class Jobs(Part):
 
         for index in (tables.Source.meaning, tables.Chunk.meaning):
             await reembed(ctx, index, embedder, _embedded_text, batch=embedder.max_batch, spent=spent)
+        await ctx.run_action(self.corpus.searches.follow)
 
     async def _list_models(self, ctx: rf.QueryCtx) -> ModelsStatus:
         """Whose vectors there are, and how far a change to another model is."""

@@ -95,7 +95,7 @@ class FoundOnce(Found):
 def shown(row: Search, active: rf.Model | None) -> dict[str, Any]:
     """The fields of a `SearchRow`; `active` is the model of the chunks' vectors in use."""
     same = {name: getattr(row, name) for name in SearchRow.__struct_fields__ if name in row.__struct_fields__}
-    return same | {"model": model_of(row), "outdated": is_outdated(row, active)}
+    return same | {"model": model_of(row, active), "outdated": is_outdated(row, active)}
 
 
 def is_outdated(row: Search, active: rf.Model | None) -> bool:
@@ -105,10 +105,10 @@ def is_outdated(row: Search, active: rf.Model | None) -> bool:
     return all(one.model != active for one in row.question.embeddings)
 
 
-def model_of(row: Search) -> str | None:
-    """The model of a search's vector, as people read it."""
-    embeddings = [] if row.question is None else row.question.embeddings
-    return str(embeddings[0].model) if embeddings else None
+def model_of(row: Search, active: rf.Model | None) -> str | None:
+    """The model of the vector that a search is shown by, as people read it."""
+    models = [] if row.question is None else [one.model for one in row.question.embeddings]
+    return str(active if active in models else models[0]) if models else None
 
 
 def fields_of(value: msgspec.Struct) -> dict[str, Any]:

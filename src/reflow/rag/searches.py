@@ -166,7 +166,7 @@ class Searches(Finding):
             **fields_of(told),
             options=options,
             asked=row.asked or row.input,
-            model=model_of(row),
+            model=model_of(row, await self._active(ctx)),
             state=row.state,
             error=row.error,
         )
