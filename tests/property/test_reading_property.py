@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from reflow.errors import UnreadableSource
 from reflow.rag.chunking import chunk
 from reflow.rag.reading import Kind, Text, read, read_text
-from tests.support import documents
+from tests.support import office_files
 
 NAMES = ["a.txt", "a.md", "a.html", "a.pdf", "a.docx", "a.py", "a.json", "a", "https://x.test/a?b", "a.bin"]
 TYPES = [
@@ -26,9 +26,9 @@ TYPES = [
 ]
 REASONS = {"empty", "binary", "too_large", "encrypted", "broken", "unsupported"}
 SAMPLES = [
-    documents.pdf([["one line"], ["another (line)"]], [("one", 0)], "Title"),
-    documents.encrypted_pdf(),
-    documents.docx(documents.paragraph("x", "heading1") + documents.table([["a", "b"]])),
+    office_files.pdf([["one line"], ["another (line)"]], [("one", 0)], "Title"),
+    office_files.encrypted_pdf(),
+    office_files.docx(office_files.paragraph("x", "heading1") + office_files.table([["a", "b"]])),
     b"<!doctype html><title>t</title><main><h1>x</h1><ul><li>a<table><tr><td><pre>b</main>" * 3,
     b"---\ntitle: x\n---\n# H\n```\ncode\n",
 ]

@@ -8,7 +8,7 @@ from reflow.errors import UnreadableSource
 from reflow.limits import Limits
 from reflow.rag.chunking import chunk
 from reflow.rag.reading import SUFFIXES, Heading, kind_of, read, read_text
-from tests.support import documents
+from tests.support import office_files
 
 
 def refused(data: bytes, name: str, content_type: str | None = None, *, limits: Limits | None = None) -> str:
@@ -44,9 +44,9 @@ def test_the_kind_follows_content_type_and_name(name: str, content_type: str | N
 
 
 def test_bytes_that_can_not_be_mistaken_decide_first() -> None:
-    made = documents.pdf([["Hello from a page."]])
+    made = office_files.pdf([["Hello from a page."]])
     assert read(made, "notes.txt", "text/plain").kind == "pdf"
-    assert read(documents.docx(documents.paragraph("Hi")), "upload", "application/octet-stream").kind == "docx"
+    assert read(office_files.docx(office_files.paragraph("Hi")), "upload", "application/octet-stream").kind == "docx"
     assert read(b"\xef\xbb\xbf  <!DOCTYPE html><p>Hi", "page").kind == "html"
     assert read(b"On the mark %PDF-1.4 and what follows it", "notes.txt").kind == "text"
 
@@ -84,12 +84,12 @@ def test_suffixes_name_what_can_be_read() -> None:
         (b"just words", "a.docx", None, "broken"),
         (b"PK\x03\x04 and nonsense", "a.docx", None, "broken"),
         (b"%PDF-1.7 and nonsense", "a.pdf", None, "broken"),
-        (documents.pdf([["words"] * 40] * 3)[:900], "cut.pdf", None, "broken"),
-        (documents.docx(documents.paragraph("words"))[:700], "cut.docx", None, "broken"),
-        (documents.docx("<w:p><w:r></w:p>"), "xml.docx", None, "broken"),
-        (documents.encrypted_pdf(), "a.pdf", None, "encrypted"),
-        (documents.pdf([[], []]), "scan.pdf", None, "empty"),
-        (documents.docx(""), "a.docx", None, "empty"),
+        (office_files.pdf([["words"] * 40] * 3)[:900], "cut.pdf", None, "broken"),
+        (office_files.docx(office_files.paragraph("words"))[:700], "cut.docx", None, "broken"),
+        (office_files.docx("<w:p><w:r></w:p>"), "xml.docx", None, "broken"),
+        (office_files.encrypted_pdf(), "a.pdf", None, "encrypted"),
+        (office_files.pdf([[], []]), "scan.pdf", None, "empty"),
+        (office_files.docx(""), "a.docx", None, "empty"),
         (b"<html><script>fill()</script><div id=root></div>", "https://x.test/", "text/html", "empty"),
     ],
 )
@@ -104,14 +104,14 @@ def test_too_much_is_refused_before_and_after_reading() -> None:
     assert refused(b"x" * 101, "a.txt", limits=small) == "too_large"
     assert refused(b"x" * 51, "a.txt", limits=small) == "too_large"
     larger = Limits(text_chars=50, source_pages=2)
-    assert refused(documents.pdf([["a"]] * 3), "a.pdf", limits=larger) == "too_large"
-    assert refused(documents.pdf([["many words here and there"] * 9]), "b.pdf", limits=larger) == "too_large"
-    assert refused(documents.zip_bomb(2), "c.docx", limits=Limits(source_unpacked_bytes=1 << 20)) == "too_large"
-    assert refused(documents.zip_bomb(65), "d.docx") == "too_large"
+    assert refused(office_files.pdf([["a"]] * 3), "a.pdf", limits=larger) == "too_large"
+    assert refused(office_files.pdf([["many words here and there"] * 9]), "b.pdf", limits=larger) == "too_large"
+    assert refused(office_files.zip_bomb(2), "c.docx", limits=Limits(source_unpacked_bytes=1 << 20)) == "too_large"
+    assert refused(office_files.zip_bomb(65), "d.docx") == "too_large"
 
 
 def test_a_document_that_lies_about_its_sizes_is_broken() -> None:
-    made = bytearray(documents.docx(documents.paragraph("words " * 1000)))
+    made = bytearray(office_files.docx(office_files.paragraph("words " * 1000)))
     at = made.rindex(b"word/document.xml") - 46
     made[at + 24 : at + 28] = (10).to_bytes(4, "little")  # the unpacked size that the directory tells
     assert refused(bytes(made), "a.docx") == "broken"
@@ -121,7 +121,7 @@ def test_entities_that_expand_are_not_expanded() -> None:
     bomb = '<!DOCTYPE x [<!ENTITY a "ha">' + "".join(
         f'<!ENTITY {chr(98 + n)} "{f"&{chr(97 + n)};" * 10}">' for n in range(10)
     )
-    made = documents.docx("", more={"word/document.xml": f"{bomb}]><x>&k;</x>".encode()})
+    made = office_files.docx("", more={"word/document.xml": f"{bomb}]><x>&k;</x>".encode()})
     assert refused(made, "a.docx") == "broken"
 
 
@@ -279,9 +279,17 @@ def test_a_page_that_names_no_main_part_is_read_as_a_whole() -> None:
     assert text.title == "T"
 
 
+def test_a_heading_is_one_line_whatever_it_is_made_of() -> None:
+    text = read(
+        b"<h2><div>The</div><br><div>name <code>x</code></div></h2><ul><li><h3>In a list</h3>item</ul>", "a.html"
+    )
+    assert text.text == "## The name `x`\n\n### In a list\n\n- item"
+    assert [heading.title for heading in text.headings] == ["The name x", "In a list"]
+
+
 def test_a_pdf_has_pages_paragraphs_and_the_headings_of_its_outline() -> None:
     lines = ["The first chapter", "It has a line that is rather long, so that others are short beside it, and", "ends."]
-    made = documents.pdf(
+    made = office_files.pdf(
         [lines, ["Second (chapter)", "Caf\u00e9."]], [("the first Chapter", 0), ("Elsewhere", 1)], "My \\ book"
     )
     text = read(made, "book.pdf")
@@ -294,15 +302,15 @@ def test_a_pdf_has_pages_paragraphs_and_the_headings_of_its_outline() -> None:
 
 def test_a_word_document_keeps_headings_tables_and_the_new_state() -> None:
     body = (
-        documents.paragraph("The plan", "Title")
-        + documents.paragraph("First part", "heading1")
+        office_files.paragraph("The plan", "Title")
+        + office_files.paragraph("First part", "heading1")
         + "<w:p><w:r><w:t xml:space='preserve'>Kept, </w:t></w:r><w:del><w:r><w:delText>gone</w:delText></w:r></w:del>"
         "<w:ins><w:r><w:t>new</w:t></w:r></w:ins></w:p>"
-        + documents.table([["Name", "Size"], ["a", "1"]])
-        + documents.paragraph("Below", "heading2")
-        + documents.paragraph("# no heading")
+        + office_files.table([["Name", "Size"], ["a", "1"]])
+        + office_files.paragraph("Below", "heading2")
+        + office_files.paragraph("# no heading")
     )
-    text = read(documents.docx(body, title="R&amp;D"), "plan.docx")
+    text = read(office_files.docx(body, title="R&amp;D"), "plan.docx")
     assert text.title == "R&D"
     assert text.text == (
         "# The plan\n\n# First part\n\nKept, new\n\n| Name | Size |\n| --- | --- |\n| a | 1 |\n\n"

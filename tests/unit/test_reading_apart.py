@@ -15,7 +15,7 @@ import pytest
 from reflow.errors import MissingExtra, Overloaded, UnreadableSource
 from reflow.limits import Limits
 from reflow.rag.reading import apart, read, read_apart
-from tests.support import arun, documents
+from tests.support import arun, office_files
 
 ENDLESS = b"<div>" * 400_000  # browsers' rules make its parser walk all that is open, for each one
 SMALL = Limits(reading_seconds=1.0)
@@ -29,8 +29,8 @@ def processes() -> list[int]:
 def test_it_reads_the_same_as_in_place() -> None:
     async def main() -> None:
         for data, name in (
-            (documents.pdf([["One line"], ["Another"]], [("One line", 0)]), "a.pdf"),
-            (documents.docx(documents.paragraph("Head", "heading1")), "a.docx"),
+            (office_files.pdf([["One line"], ["Another"]], [("One line", 0)]), "a.pdf"),
+            (office_files.docx(office_files.paragraph("Head", "heading1")), "a.docx"),
             (b"<h1>Head</h1><p>Text", "a.html"),
             (b"# Head\n\n" + b"words " * 20_000, "long.md"),
             (b"# Head\n\nshort", "short.md"),
@@ -44,8 +44,8 @@ def test_reasons_come_across() -> None:
     async def main() -> None:
         for data, name, reason in (
             (b"%PDF-1.7 nonsense", "a.pdf", "broken"),
-            (documents.encrypted_pdf(), "a.pdf", "encrypted"),
-            (documents.zip_bomb(65), "a.docx", "too_large"),
+            (office_files.encrypted_pdf(), "a.pdf", "encrypted"),
+            (office_files.zip_bomb(65), "a.docx", "too_large"),
             (b"\0\1\2" * 50_000, "a.txt", "binary"),
         ):
             with pytest.raises(UnreadableSource) as caught:
@@ -189,8 +189,8 @@ print(b"SECRET" in Path(f"/proc/{process.pid}/environ").read_bytes(), process.pi
     ("package", "name", "data"),
     [
         ("selectolax.lexbor", "a.html", b"<p>x"),
-        ("pypdfium2", "a.pdf", documents.pdf([["x"]])),
-        ("mammoth", "a.docx", documents.docx(documents.paragraph("x"))),
+        ("pypdfium2", "a.pdf", office_files.pdf([["x"]])),
+        ("mammoth", "a.docx", office_files.docx(office_files.paragraph("x"))),
         ("charset_normalizer", "a.txt", "Привет, мир. Это старая кодировка".encode("koi8-r")),
     ],
 )

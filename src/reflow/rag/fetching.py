@@ -90,7 +90,13 @@ async def fetch(
 
 
 def _led_to(address: Address, location: str, *, any_port: bool) -> Address:
-    following = parse(urljoin(address.url, location), any_port=any_port)
+    try:
+        url = urljoin(address.url, location.strip().replace(" ", "%20"))
+    except ValueError:
+        raise FetchError(
+            f"{address.url} redirects to what is no address: {location[:200]!r}", retryable=False
+        ) from None
+    following = parse(url, any_port=any_port)
     if address.scheme == "https" and following.scheme == "http":
         raise FetchError(
             f"{address.url} redirects to {following.url}, which anybody on the way can change", retryable=False
@@ -124,7 +130,7 @@ async def _step(pool: httpcore.AsyncConnectionPool, address: Address, limits: Li
         headers={**_HEADERS, "host": address.authority},
         extensions={"timeout": {"connect": idle, "read": idle, "write": idle, "pool": idle}},
     ) as response:
-        headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers}
+        headers = {name.decode("latin-1").lower(): value.decode("utf-8", "replace") for name, value in response.headers}
         if response.status in _REDIRECTS and headers.get("location"):
             return headers["location"]
         if response.status != 200:

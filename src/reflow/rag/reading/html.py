@@ -201,6 +201,8 @@ class _Writer:
         elif tag == "table":
             self.flush()
             self._tables = 1
+        elif self._level and tag in _BLOCKS:
+            self._line.append(" ")  # a heading is one line
         elif tag in _BLOCKS or tag == "blockquote":
             self.flush()
             self._quotes += tag == "blockquote"
@@ -227,6 +229,8 @@ class _Writer:
             self.flush()
             del self._lists[-1:]
             self._tight = self._tight and bool(self._lists)
+        elif self._level and tag in _BLOCKS:
+            self._line.append(" ")
         elif tag == "li" or tag in _BLOCKS or tag == "blockquote":
             self.flush()
             self._quotes -= tag == "blockquote"
