@@ -19,6 +19,7 @@ from reflow.rag.chunking import Chunk as Part
 from reflow.rag.contents import Content, Cut, cut, structured
 from reflow.rag.fetching import fetch
 from reflow.rag.reading import Text, read_apart
+from reflow.rag.reading.reader import check_size
 from reflow.rag.states import fail
 from reflow.rag.summaries import summary_of
 from reflow.rag.tables import Kind, Source, Version
@@ -204,7 +205,9 @@ class Intake:
         digest: str | None = None
         raw: str | None = None
         if errand.file is not None:
-            text = await self._understood(await self._bytes(ctx, errand.file), errand.name, errand.content_type)
+            text = await self._understood(
+                await self._bytes(ctx, errand.file, errand.name), errand.name, errand.content_type
+            )
         elif errand.url is not None:
             fetched = await fetch(errand.url, limits=self._limits, allow_private=self._corpus.allow_private)
             digest = sha256(f"{self._corpus.cutting}\0".encode() + fetched.data).hexdigest()
@@ -229,14 +232,11 @@ class Intake:
     async def _understood(self, data: bytes, name: str, content_type: str | None) -> Text:
         return await read_apart(data, name, content_type, limits=self._limits)
 
-    async def _bytes(self, ctx: rf.ActionCtx, file: str) -> bytes:
+    async def _bytes(self, ctx: rf.ActionCtx, file: str, name: str) -> bytes:
         download = await ctx.storage.get(rf.Id(file))
         if download is None:
             raise DocumentNotFound("the file was deleted before it was read: add it again")
-        if download.file.size > self._limits.source_bytes:
-            raise ReflowError(
-                f"the file has {download.file.size} bytes: more than limits.source_bytes = {self._limits.source_bytes}"
-            )
+        check_size(download.file.size, name, self._limits)
         return await download.read()
 
 
