@@ -1,7 +1,6 @@
 """`python -m benchmarks.ingestion [--chunks N] [--only local kills storm]`: writes benchmarks/ingestion/results.md.
 
-local: the local embedder, undisturbed. kills: the same with kill -9 on the way; what comes out is compared with the
-undisturbed run. storm: through a provider that speaks OpenAI's wire format, with random faults.
+kills: the local embedder with kill -9 on the way. local: the same undisturbed; what comes out is compared. storm: through a provider that speaks OpenAI's wire format, with random faults.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ from .stored import Contents, Inspected, Silent, corpus_of
 from .worker import DIMS
 
 HERE = Path(__file__).parent
-PARTS = ("local", "kills", "storm")
+PARTS = ("kills", "local", "storm")
 KILLS = 5
 CONCURRENCY = 4
 REFUSED = "BooleanOptionalAction"
@@ -39,52 +38,49 @@ REFUSED = "BooleanOptionalAction"
 
 
 class Bench:
-    """Runs the parts in a directory; `pending` is for how long a run without kills took."""
+    """Runs the parts in a directory."""
 
     def __init__(self, chunks: int, seed: int, directory: Path) -> None:
         self.chunks = chunks
         self.seed = seed
         self.directory = directory
-        self.whole: Contents | None = None
-        self.seconds: float | None = None
+        self._survived: Contents | None = None
 
     def local(self) -> Figures:
         """The local embedder, undisturbed."""
         figures = self._finish("local")
-        self.whole, self.seconds = self._contents("local"), figures["wall_s"]
+        whole = self._contents("local")
+        if self._survived is not None:
+            same = self._survived.digest == whole.digest and self._survived.states == whole.states
+            figures["same_as_after_kills"] = float(same)
         figures["chunks_per_s"] = figures["chunks"] / figures["wall_s"]
         figures["outside_model_share"] = 1 - figures["model_cpu_s"] / figures["cpu_s"]
-        figures["not_ready"] = figures["sources"] - self.whole.states.get("ready", 0)
+        figures["not_ready"] = figures["sources"] - whole.states.get("ready", 0)
         return figures
 
     def kills(self) -> Figures:
-        """The local embedder, killed on the way."""
-        if self.whole is None or self.seconds is None:
-            self.local()
-        assert self.whole is not None
-        assert self.seconds is not None
+        """The local embedder, killed on the way; `local` then tells whether what came out is the same."""
         draw = random.Random(self.seed)
-        again_stored, kills = 0, 0
-        for _ in range(KILLS):
-            before = self._embedded("kills")
-            stored = set(self._contents("kills").embedded) if kills else set[str]()
-            if not self._killed("kills", draw.uniform(0.5, 1.5) * self.seconds / (KILLS + 1)):
+        again, kills = 0, 0
+        stored: set[str] = set()
+        embedded: Counter[str] = Counter()
+        while True:
+            more = None if kills == KILLS else round(draw.uniform(0.5, 1.4) * self.chunks / (KILLS + 1))
+            ended = self._killed("kills", more)
+            before, embedded = embedded, self._embedded("kills")
+            again += sum((embedded - before)[hash] for hash in stored)
+            contents = self._contents("kills")
+            stored = set(contents.embedded)
+            if ended:
                 break
             kills += 1
-            again_stored += sum((self._embedded("kills") - before)[hash] for hash in stored)
-        before, stored = self._embedded("kills"), set(self._contents("kills").embedded)
-        last = self._finish("kills")
-        embedded = self._embedded("kills")
-        again_stored += sum((embedded - before)[hash] for hash in stored)
-        contents = self._contents("kills")
+        self._survived = contents
         return {
             "kills": kills,
-            "identical": float(contents.digest == self.whole.digest and contents.states == self.whole.states),
-            "stored_and_embedded_again": again_stored,
-            "under_way_and_embedded_again": embedded.total() - len(embedded) - again_stored,
+            "stored_and_embedded_again": again,
+            "under_way_and_embedded_again": embedded.total() - len(embedded) - again,
             "texts_embedded": embedded.total(),
             "chunks": contents.chunks,
-            "last_round_s": last["wall_s"],
         }
 
     def storm(self) -> Figures:
@@ -119,15 +115,17 @@ class Bench:
         done = subprocess.run(self._command(part, arguments), stdout=subprocess.PIPE, text=True, check=True)
         return json.loads(done.stdout.splitlines()[-1])
 
-    def _killed(self, part: str, seconds: float) -> bool:
-        """Runs a worker for so long; False if it was done before."""
-        with subprocess.Popen(self._command(part, ()), stdout=subprocess.PIPE, text=True) as child:
-            assert child.stdout is not None
-            child.stdout.readline()
-            time.sleep(seconds)
-            child.kill()
-            child.stdout.read()
-        return child.returncode == -signal.SIGKILL
+    def _killed(self, part: str, more: int | None) -> bool:
+        """Runs a worker until it has embedded so many texts more, or to its end: then True."""
+        until = None if more is None else self._embedded(part).total() + more
+        with subprocess.Popen(self._command(part, ()), stdout=subprocess.DEVNULL) as child:
+            while child.poll() is None:
+                time.sleep(0.05)
+                if until is not None and self._embedded(part).total() >= until:
+                    child.kill()
+                    break
+        assert child.returncode in (0, -signal.SIGKILL)
+        return child.returncode == 0
 
     def _log(self, part: str) -> Path:
         return self.directory / f"{part}.log"
