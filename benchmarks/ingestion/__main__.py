@@ -1,6 +1,7 @@
 """`python -m benchmarks.ingestion [--chunks N] [--only local kills storm]`: writes benchmarks/ingestion/results.md.
 
-kills: the local embedder with kill -9 on the way. local: the same undisturbed; what comes out is compared. storm: through a provider that speaks OpenAI's wire format, with random faults.
+kills: the local embedder with kill -9 on the way. local: the same undisturbed; what comes out is compared. storm:
+through a provider that speaks OpenAI's wire format, with random faults.
 """
 
 from __future__ import annotations
