@@ -121,6 +121,9 @@ def test_rule_6_a_standing_search_equals_a_fresh_run(
                     for id in ids:
                         fresh: Any = await sim.mutation("fresh:look", search=id)
                         assert plain(seen[id]) == plain(fresh)
+                        told: Any = await sim.query(corpus.searches.explain, id)
+                        assert [row.id for row in told.rows] == [row.id for row in fresh.rows]
+                        assert not {row.id for row in told.rows} & {one.row.id for one in told.left_out}
             finally:
                 for watcher in watchers:
                     watcher.cancel()

@@ -61,6 +61,8 @@ async def test_the_reranker_decides_the_order(sim: Any, corpus: Corpus) -> None:
     assert [row.rerank for row in found.rows] == [4.0, 3.0, 2.0]
     assert [row.bar for row in found.rows] == [1.0, 0.75, 0.5]
     assert not found.stale
+    words = await sim.query(corpus.searches.results, id, "text")
+    assert (set(names(words.rows)), words.stale) == ({ANIMALS[0], FOOD[1]}, False)
     assert len(OPINION.asked[0]) == 5, "more is judged than is shown"
     totals = {total.work: total.entries for total in await sim.query("docs/ledger:totals")}
     assert totals == {"search": 1, "rerank": 1}

@@ -572,6 +572,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"input": "a", "options": {"sources": ["x"]}}, "'x' is no source of 'docs'"),
     ({"input": "a", "options": {"transform": "x"}}, "no transformation 'x'"),
     ({"input": "a", "options": {"rerank": True}}, "no reranker"),
+    ({"input": "a", "options": {"narrow": {}, "sources": ["x"]}}, "sources are chosen already"),
     ({"input": "a", "options": {"narrow": {"to": 0}}}, "narrow.to is a number of sources"),
     ({"input": "a", "options": {"colour": 1}}, "unknown field `colour`"),
     ({"input": 7}, "Expected `str`"),

@@ -152,6 +152,8 @@ def check_options(options: Options, limits: Limits, transforms: Collection[str],
         )
     if options.narrow is not None and not 1 <= options.narrow.to <= most:
         raise rf.ApplicationError(f"narrow.to is a number of sources, 1 to {most}, not {options.narrow.to}")
+    if options.narrow is not None and options.narrow.by == "source" and options.sources is not None:
+        raise rf.ApplicationError("sources are chosen already: leave out sources, or narrow")
     if options.transform is not None and options.transform not in transforms:
         known = ", ".join(sorted(transforms)) or "none: a chat model brings some, SearchSettings(transforms=...) others"
         raise rf.ApplicationError(f"There is no transformation {options.transform!r}; there is {known}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import msgspec
+from msgspec.structs import replace
 
 import reflow as rf
 from reflow.errors import GenerationMismatch
@@ -88,19 +88,19 @@ class Retrieval:
     async def explained(self) -> Explained:
         """The best chunks and what is not among them, with reasons."""
         await self._begin()
-        reasoned = await self._with_reasons()
-        heaviest = await self._heaviest()
-        hits = [hit for hit, why in reasoned if why is None]
-        if heaviest is not None:
-            hits = await self._weighed(hits)
-        left_out = [(hit, _below(rank, hit, self._options.limit)) for rank, hit in enumerate(hits, 1)]
-        left_out = left_out[self._options.limit :] + [(hit, why) for hit, why in reasoned if why is not None]
-        hits = hits[: self._options.limit]
-        await self._load_sources([*hits, *(hit for hit, _ in left_out)])
-        rows = rows_of([hit for hit, _ in left_out], self._sources)
+        hits = await self._best(self._options.limit)
+        reasoned = {hit.chunk.id: (hit, why) for hit, why in await self._with_reasons()}
+        shown = {hit.chunk.id for hit in hits}
+        rows = [replace(hit, **_legs(reasoned[hit.chunk.id][0])) if hit.chunk.id in reasoned else hit for hit in hits]
+        others = [(hit, why) for hit, why in reasoned.values() if hit.chunk.id not in shown]
+        ranked = await self._weighed([hit for hit, why in others if why is None])
+        left_out = [(hit, _below(rank, hit, len(hits))) for rank, hit in enumerate(ranked, len(hits) + 1)]
+        left_out += [(hit, why) for hit, why in others if why is not None]
+        await self._load_sources([*rows, *(hit for hit, _ in left_out)])
+        left_rows = rows_of([hit for hit, _ in left_out], self._sources)
         return Explained(
-            rows=rows_of(hits, self._sources),
-            left_out=[LeftOut(row=row, why=why) for row, (_, why) in zip(rows, left_out, strict=True)],
+            rows=rows_of(rows, self._sources),
+            left_out=[LeftOut(row=row, why=why) for row, (_, why) in zip(left_rows, left_out, strict=True)],
             mode=self._mode,
             note="; ".join(self._notes) or None,
             narrowed=self._narrowed,
@@ -178,7 +178,7 @@ class Retrieval:
     async def _weighed(self, hits: Sequence[Hit]) -> list[Hit]:
         """The hits by score times importance."""
         await self._load_sources(hits)
-        weighed = [msgspec.structs.replace(hit, weight=self._sources[hit.chunk.source].importance) for hit in hits]
+        weighed = [replace(hit, weight=self._sources[hit.chunk.source].importance) for hit in hits]
         return sorted(weighed, key=lambda hit: -hit.score)
 
     async def _ranked(self, limit: int) -> list[Hit]:
@@ -272,7 +272,7 @@ class Retrieval:
                 found.append((_hit(one), None))
             else:  # by meaning alone, what only the words brought up is no hit
                 score = one.dense.score or 0.0
-                found.append((msgspec.structs.replace(_hit(one), unweighed=score), one.dense.why))
+                found.append((replace(_hit(one), unweighed=score), one.dense.why))
         for one in told.left_out:
             hit = Hit(chunk=one.doc, unweighed=0.0, dense=one.dense, words=one.text)
             found.append((hit, one.why))
@@ -287,6 +287,10 @@ def _hit(found: rf.HybridHit[Chunk]) -> Hit:
     return Hit(chunk=found.doc, unweighed=found.score, dense=found.dense, words=found.text)
 
 
+def _legs(hit: Hit) -> dict[str, rf.Leg]:
+    return {"dense": hit.dense, "words": hit.words}
+
+
 def _below(rank: int, hit: Hit, limit: int) -> str:
     return f"rank {rank} with a score of {hit.score:.4g}; the limit is {limit}"
 
@@ -294,5 +298,5 @@ def _below(rank: int, hit: Hit, limit: int) -> str:
 def _reordered(hits: Sequence[Hit], reranked: Sequence[Reranked]) -> list[Hit]:
     """Hits in the reranker's order; those that it has not seen come last, in their own order."""
     scores = {(one.chunk, one.hash): one.score for one in reranked}
-    judged = [msgspec.structs.replace(hit, rerank=scores.get((hit.chunk.id, hit.chunk.hash))) for hit in hits]
+    judged = [replace(hit, rerank=scores.get((hit.chunk.id, hit.chunk.hash))) for hit in hits]
     return sorted(judged, key=lambda hit: (hit.rerank is None, -hit.score if hit.rerank is not None else 0.0))

@@ -104,7 +104,7 @@ class Searches(Finding):
             query = ctx.db.query(table).using(table.by_question, **own, question_digest=embedded).order("desc")
             known = await query.first()
             if known is not None and known.question is not None and not is_outdated(known, await self._active(ctx)):
-                row.question, row.asked = known.question, known.asked
+                row.question, row.asked, row.asked_as = known.question, known.asked, known.asked_as
         await self._make_room(ctx)
         return await self.runs.insert(ctx, row)
 
@@ -131,13 +131,14 @@ class Searches(Finding):
     async def _results(self, ctx: rf.QueryCtx, search_id: str, mode: Mode | None = None) -> Results | None:
         """What a search finds, as of now; None while its question is not embedded. Raises for an unknown search.
 
-        `mode` shows it as if it had been asked so.
+        `mode` shows it as if it had been asked so, but for the reranker, which has judged what was asked.
         """
         row = await self._search(ctx, search_id)
         options = row.options if mode is None else msgspec.structs.replace(row.options, mode=mode)
         if self._waits(row, options):
             return None
-        found = await self._retrieval(ctx, row, options).found(row.reranked if options.rerank else None)
+        judged = row.reranked if options.rerank and options.mode == row.options.mode else None
+        found = await self._retrieval(ctx, row, options).found(judged)
         return Results(**fields_of(found), state=row.state, error=row.error)
 
     def _waits(self, row: Search, options: Options) -> bool:
