@@ -82,7 +82,7 @@ async def test_a_variable_that_is_set_clears_the_gate_live(corpus: Corpus, sim: 
     assert [(one.name, one.is_set) for one in checks["embedder"].variables] == [("OPENAI_API_KEY", False)]
     assert checks["embedder"].command == "reflow env set OPENAI_API_KEY"
     assert "OPENAI_API_KEY is not set" in checks["chat"].text
-    assert checks["transforms"].text == "rewrite"
+    assert checks["transforms"].text == "hypothetical, rewrite"
     async with aclosing(cast("AsyncGenerator[Gate]", sim.watch(corpus.status.check))) as watch:
         assert not (await anext(watch)).ready
         await assign(sim.engine, {"OPENAI_API_KEY": "sk-one"})

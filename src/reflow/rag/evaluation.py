@@ -8,21 +8,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from time import perf_counter
 from typing import TYPE_CHECKING
 
 import msgspec
 
 import reflow as rf
 from reflow.errors import ApplicationError
-from reflow.rag.asking import ask, judge
+from reflow.rag.asking import transforms_of
 from reflow.rag.golden import GoldenSet
 from reflow.rag.metrics import Average, Cut, Expected, Score, average, checked_cutoffs, score
 from reflow.rag.part import Part
-from reflow.rag.queries import Options, Question, Spent, check_options
-from reflow.rag.results import Candidate, Found
+from reflow.rag.queries import Options, Question, check_options
+from reflow.rag.results import Found
 from reflow.rag.retrieval import Retrieval
-from reflow.rag.tables import Golden, Measured, Reranked
+from reflow.rag.tables import Golden, Measured
 
 if TYPE_CHECKING:
     from reflow.rag.corpus import Corpus
@@ -85,10 +84,7 @@ class Evaluation(Part):
         self.measure = self.action("measure", self._measure)
         self.measured = self.query("measured", self._measured)
         self.forget = self.mutation("forget", self._forget)
-        self.found_for = self.module.internal_query(name="foundFor")(self._found_for)
-        self.candidates_for = self.module.internal_query(name="candidatesFor")(self._candidates_for)
         self.keep_measured = self.module.internal_mutation(name="keepMeasured")(self._keep_measured)
-        self.spend = self.module.internal_mutation(name="spend")(self._spend)
 
     # Live
 
@@ -100,7 +96,7 @@ class Evaluation(Part):
         Raises ApplicationError for a set that is too large to be searched for with every change: `ranks` gives it in
         pages, `measure` once.
         """
-        chosen, cuts = self._checked(options, cutoffs)
+        chosen, cuts = self._checked(ctx, options, cutoffs)
         rows = await self.golden.rows(ctx)
         if len(rows) > self.corpus.limits.golden_live:
             raise ApplicationError(
@@ -119,14 +115,16 @@ class Evaluation(Part):
         cutoffs: list[int] | None = None,
     ) -> rf.Page[RankRow]:
         """The same per question, live: each page is a query of its own. The means over the rows are the measures."""
-        chosen, cuts = self._checked(options, cutoffs)
+        chosen, cuts = self._checked(ctx, options, cutoffs)
         most = min(pagination_opts.num_items, self.corpus.limits.golden_live)
         page = await self.golden.page(ctx, msgspec.structs.replace(pagination_opts, num_items=most))
         return page.with_items([await self._ranked(ctx, row, chosen, cuts) for row in page.page])
 
-    def _checked(self, options: Options | None, cutoffs: list[int] | None) -> tuple[Options, tuple[int, ...]]:
+    def _checked(
+        self, ctx: rf.QueryCtx, options: Options | None, cutoffs: list[int] | None
+    ) -> tuple[Options, tuple[int, ...]]:
         """Options that live searches can have. Raises ApplicationError."""
-        chosen, cuts = self._measurable(options, cutoffs)
+        chosen, cuts = self._measurable(ctx, options, cutoffs)
         if chosen.rerank:
             raise ApplicationError(
                 "A reranker is asked anew for each question, so it can't be evaluated live: evaluation:measure does it "
@@ -134,11 +132,14 @@ class Evaluation(Part):
             )
         return chosen, cuts
 
-    def _measurable(self, options: Options | None, cutoffs: list[int] | None) -> tuple[Options, tuple[int, ...]]:
+    def _measurable(
+        self, ctx: rf.QueryCtx | rf.ActionCtx, options: Options | None, cutoffs: list[int] | None
+    ) -> tuple[Options, tuple[int, ...]]:
         """Options and cutoffs, with as many results as the longest cutoff needs. Raises ApplicationError."""
         chosen = options or Options()
-        limits, settings = self.corpus.limits, self.corpus.search
-        check_options(chosen, limits, settings.transforms, settings.reranker is not None)
+        limits = self.corpus.limits
+        transforms = () if chosen.transform is None else transforms_of(self.corpus, ctx)
+        check_options(chosen, limits, transforms, self.corpus.search.reranker is not None)
         cuts = checked_cutoffs(cutoffs, limits.search_results)
         return msgspec.structs.replace(chosen, limit=cuts[-1], before=0, after=0), cuts
 
@@ -165,7 +166,7 @@ class Evaluation(Part):
 
         Raises ProviderError, and ApplicationError where there is no question or the budget is used up.
         """
-        chosen, cuts = self._measurable(options, cutoffs)
+        chosen, cuts = self._measurable(ctx, options, cutoffs)
         questions = await ctx.run_query(self.golden.export)
         if not questions:
             raise ApplicationError("The golden set is empty: add questions and what they should find first")
@@ -173,8 +174,8 @@ class Evaluation(Part):
 
         async def one(text: str, expected: list[Expected]) -> tuple[Score, float]:
             async with turns:
-                found, ms = await self._search_once(ctx, text, chosen)
-            return score(found.rows, expected, cuts), ms
+                found = await self.corpus.searches.find(ctx, text, chosen)
+            return score(found.rows, expected, cuts), found.search_ms
 
         ended = await asyncio.gather(*(one(row.question, row.expected) for row in questions))
         report = _report([measures for measures, _ in ended], [], cuts)
@@ -182,36 +183,6 @@ class Evaluation(Part):
             mean = Average(questions=report.questions, mrr=report.mrr, at=report.at)
             await ctx.run_mutation(self.keep_measured, name, chosen, mean, sum(ms for _, ms in ended) / len(ended))
         return report
-
-    async def _search_once(self, ctx: rf.ActionCtx, text: str, options: Options) -> tuple[Found, float]:
-        """What a question finds, and the milliseconds that finding it took."""
-        refusal = await self.corpus.ledger.refusal(ctx, "search")
-        if refusal is not None:
-            raise ApplicationError(refusal.reason)
-        asked = await ask(self.corpus, ctx, text, options)
-        spent = list(asked.spent)
-        order: list[Reranked] | None = None
-        reranker = self.corpus.search.reranker
-        if options.rerank and reranker is not None:
-            candidates = await ctx.run_query(self.candidates_for, asked.question, options)
-            order, cost = await judge(ctx, reranker, text, candidates)
-            spent += [] if cost is None else [cost]
-        if spent:
-            await ctx.run_mutation(self.spend, spent)
-        began = perf_counter()
-        found = await ctx.run_query(self.found_for, asked.question, options, order)
-        return found, (perf_counter() - began) * 1000
-
-    async def _found_for(
-        self, ctx: rf.QueryCtx, question: Question, options: Options, order: list[Reranked] | None
-    ) -> Found:
-        return await self._retrieval(ctx, question, options).found(order)
-
-    async def _candidates_for(self, ctx: rf.QueryCtx, question: Question, options: Options) -> list[Candidate]:
-        return await self._retrieval(ctx, question, options).candidates()
-
-    async def _spend(self, ctx: rf.MutationCtx, spent: list[Spent]) -> None:
-        await self.corpus.ledger.record(ctx, *(one.entry() for one in spent))
 
     # Kept measures
 

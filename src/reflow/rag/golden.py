@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import reflow as rf
 from reflow.errors import ApplicationError, ProviderError, ReflowError
-from reflow.rag.asking import ask
+from reflow.rag.asking import ask, transforms_of
 from reflow.rag.metrics import Expected
 from reflow.rag.part import Part
-from reflow.rag.queries import Asked, Options, Question, check_input
+from reflow.rag.queries import Options, Question, Spent, check_input
 from reflow.rag.tables import OWNER, Golden, GoldenQuestion
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ class GoldenSet:
         self.lacking = part.background_query("lacking", self._lacking)
         self.keep = part.background_mutation("keep", self._keep)
         self.refuse = part.background_mutation("refuse", self._refuse)
+        self.spend = part.background_mutation("spend", self._spend)
         self.embed = part.background_action("embed", self._embed, retry=RETRY)
 
     # Writing
@@ -182,7 +183,7 @@ class GoldenSet:
 
         `transform` names the transformation that searches are to be evaluated with.
         """
-        if transform is not None and transform not in self._corpus.search.transforms:
+        if transform is not None and transform not in transforms_of(self._corpus, ctx):
             raise ApplicationError(f"There is no transformation {transform!r}: `searches:choices` lists them")
         owner = self._part.own(ctx).get(OWNER)
         if owner == "":
@@ -234,14 +235,22 @@ class GoldenSet:
         reason = await ctx.run_mutation(self.refuse, row.golden, transform)
         if reason is not None:
             return
+        spent: list[Spent] = []
         try:
-            asked = await ask(self._corpus, ctx, row.question, Options(transform=transform))
+            asked = await ask(self._corpus, ctx, row.question, Options(transform=transform), spent)
+            await ctx.run_mutation(self.keep, row.golden, transform, asked.question, None)
         except ProviderError as error:
             if not error.input_refused:
                 raise
             await ctx.run_mutation(self.keep, row.golden, transform, None, str(error))
-        else:
-            await ctx.run_mutation(self.keep, row.golden, transform, asked, None)
+        finally:
+            if spent:
+                await ctx.run_mutation(self.spend, row.golden, spent)
+
+    async def _spend(self, ctx: rf.MutationCtx, golden: str, spent: list[Spent]) -> None:
+        row: Golden | None = await ctx.db.get(rf.Id(golden))
+        if row is not None:
+            await self._corpus.ledger.record(ctx, *(one.entry(row) for one in spent))
 
     async def _refuse(self, ctx: rf.MutationCtx, golden: str, transform: str | None) -> str | None:
         """Notes why a question can't be embedded now: a budget. None: it can."""
@@ -255,7 +264,7 @@ class GoldenSet:
         return refusal.reason
 
     async def _keep(
-        self, ctx: rf.MutationCtx, golden: str, transform: str | None, asked: Asked | None, error: str | None
+        self, ctx: rf.MutationCtx, golden: str, transform: str | None, question: Question | None, error: str | None
     ) -> None:
         """Stores a question's vector, or why there is none."""
         row: Golden | None = await ctx.db.get(rf.Id(golden))
@@ -263,10 +272,7 @@ class GoldenSet:
             return
         await ctx.db.delete_many([one.id for one in await self._embedded(ctx, row, transform or "")])
         made = self._corpus.tables.GoldenQuestion(golden=row.id, transform=transform or "", **self._corpus.owned(row))
-        if asked is not None:
-            made.question = asked.question
-            await self._corpus.ledger.record(ctx, *(spent.entry(row) for spent in asked.spent))
-        made.error = error
+        made.question, made.error = question, error
         await ctx.db.insert(made)
 
 

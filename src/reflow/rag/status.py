@@ -9,6 +9,7 @@ import msgspec
 
 import reflow as rf
 from reflow.errors import ReflowError
+from reflow.rag.asking import transforms_of
 from reflow.rag.embedders.base import batching
 from reflow.rag.part import Part
 from reflow.rag.tables import OWNER
@@ -62,7 +63,7 @@ class Status(Part):
             *await self._model(ctx),
             self._chat(ctx),
             self._reranker(ctx),
-            *self._transforms(),
+            *self._transforms(ctx),
             *await self._spending(ctx),
         ]
         ready = all(check.state != "missing" for check in checks)
@@ -119,8 +120,11 @@ class Status(Part):
             return Check(name="reranker", state="off", text="no reranker: results are in the order of their scores")
         return _by_variables("reranker", reranker.id, _variables(ctx, reranker.needs))
 
-    def _transforms(self) -> list[Check]:
-        names = ", ".join(self.corpus.search.transforms)
+    def _transforms(self, ctx: rf.QueryCtx) -> list[Check]:
+        try:
+            names = ", ".join(sorted(transforms_of(self.corpus, ctx)))
+        except ReflowError:
+            return []  # what is wrong with the chat model is told already
         return [Check(name="transforms", state="ok", text=names)] if names else []
 
     # Money
