@@ -55,8 +55,12 @@ def test_a_folder_comes_in_and_later_only_what_has_changed(folder: Path) -> None
             tides = await backend.query(corpus.sources.by_key, key="notes/deep/er/tides.md")
             assert tides is not None
             assert (tides.name, tides.kind, tides.category) == ("Tides", "markdown", "n")
+            await backend.mutation(corpus.sources.update, source=tides.id, category="mine")
             assert counts(await sync()) == (0, 0, 0, 2)
             assert not embedder.calls
+            tides = await backend.query(corpus.sources.by_key, key="notes/deep/er/tides.md")
+            assert tides is not None
+            assert tides.category == "n"
             (folder / "boats.txt").write_text(paragraphs("boats", "sails"))
             (folder / "deep" / "er" / "tides.md").unlink()
             (folder / "new.md").write_text(paragraphs("news"))

@@ -210,6 +210,8 @@ class LocalFiles:
         try:
             found = await asyncio.to_thread(self._read, path)
             if known is not None and known.state != "failed" and known.content_hash == self._digest(path, found):
+                if (about.category, about.importance, about.fields) != (None, None, None):
+                    await self._describe(ctx, known.source, about)
                 result.unchanged += 1
                 return
             if known is None:
@@ -226,6 +228,15 @@ class LocalFiles:
             result.added += 1
         else:
             result.changed += 1
+
+    async def _describe(self, ctx: rf.ActionCtx, source: str, about: _About) -> None:
+        await ctx.run_mutation(
+            self._corpus.sources.update,
+            source=source,
+            category=about.category,
+            importance=about.importance,
+            fields=about.fields,
+        )
 
     async def _free(self, ctx: rf.ActionCtx, key: str, path: Path) -> str:
         """The key, or the whole path where a source from elsewhere has that key."""
