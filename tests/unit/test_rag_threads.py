@@ -104,6 +104,21 @@ def test_a_follow_up_waits_when_the_model_is_out_of_reach() -> None:
     arun(main())
 
 
+def test_what_a_run_took_that_failed_is_in_the_ledger() -> None:
+    async def main() -> None:
+        script = Script()
+        async with asking(script) as app:
+            thread = await app.backend.mutation(app.corpus.threads.start)
+            await answered(app, script, "How is a directory tree copied?", "By copytree [1].", thread)
+            app.corpus.embedder.failures.append(ProviderError("no vectors", "key"))  # type: ignore[attr-defined]
+            id = await answered(app, script, "And links?", "unheard", thread, "Are links of a tree copied?")
+            view = await app.get(id)
+            assert (view.state, view.error, view.tokens_in) == ("failed", "no vectors", 5)
+            assert await app.entries(id) == [("rewrite", "scripted", 5, 3)]
+
+    arun(main())
+
+
 def test_a_thread_takes_its_first_question_as_its_title() -> None:
     async def main() -> None:
         async with asking() as app:

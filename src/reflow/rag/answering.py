@@ -47,13 +47,11 @@ class Answering:
         try:
             await self._write()
         except ProviderError as error:
-            await self._ctx.run_mutation(
-                self._writing.trouble, self._answer, self._job.run, str(error), error.retryable, error.retry_after
-            )
+            await self._trouble(str(error), error.retryable, error.retry_after)
         except rf.ReflowError as error:
-            await self._fail(str(error))
+            await self._trouble(str(error))
         except Exception as error:
-            await self._fail(_in_words(error))
+            await self._trouble(_in_words(error))
             raise
 
     async def _write(self) -> None:
@@ -172,7 +170,10 @@ class Answering:
             if over:
                 said.cut = f"Cut after {longest} characters (limits.answer_chars)."
                 break
-            await asyncio.sleep(self._limits.answer_write_seconds)
+            # Long answers come in fewer blocks than they could, so that there is a bound on how many they are.
+            await asyncio.sleep(
+                self._limits.answer_write_seconds * (1 + said.blocks // self._limits.answer_slow_blocks)
+            )
         said.rest = citations.end()
         return said
 
@@ -187,7 +188,7 @@ class Answering:
             messages=prompt.messages,
             tokens=prompt.tokens,
             searched=ready.searched,
-            spent=self._spent,
+            spent=self._taken(),
             note=ready.note,
             condense_ms=ready.condense_ms,
             search_ms=ready.search_ms,
@@ -210,10 +211,15 @@ class Answering:
         ending = Ending(state=state, number=number, spans=spans, error=error, note=note, spent=spent)
         await self._ctx.run_mutation(self._writing.finish, self._answer, self._job.run, ending)
 
-    async def _fail(self, reason: str) -> None:
+    async def _trouble(self, reason: str, retryable: bool = False, pause: float | None = None) -> None:
         await self._ctx.run_mutation(
-            self._writing.trouble, self._answer, self._job.run, reason, retryable=False, pause=None
+            self._writing.trouble, self._answer, self._job.run, reason, retryable, pause, self._taken()
         )
+
+    def _taken(self) -> list[Spent]:
+        """What was spent and is not recorded yet."""
+        taken, self._spent = self._spent, []
+        return taken
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -112,7 +112,7 @@ def choose(
         for sentence, cosine in zip(sentences, likeness, strict=True)
     ]
     scored.sort(key=lambda sentence: (-sentence.score, sentence.passage, sentence.first_line))
-    least = max(settings.floor, 0.75 * scored[0].score)
+    least = max(settings.floor, 0.8 * scored[0].score)
     return [sentence for sentence in scored[: settings.sentences] if sentence.score >= least]
 
 

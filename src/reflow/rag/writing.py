@@ -131,6 +131,13 @@ class Writing(Part):
         row = await self._row(ctx, answer)
         return row if row is not None and row.run == run and row.state in ("searching", "writing") else None
 
+    async def _accounted(self, ctx: rf.MutationCtx, answer: str, run: int, spent: list[Spent]) -> Answer | None:
+        """What `_mine` gives, after a record of what the run took: that is paid for in any case."""
+        row = await self._row(ctx, answer)
+        if row is not None:
+            await self._spend(ctx, row, *spent)
+        return await self._mine(ctx, answer, run)
+
     async def _begin(self, ctx: rf.MutationCtx, answer: str, turn: int) -> Job | None:
         """What there is to write; None if this turn is over."""
         row = await self._row(ctx, answer)
@@ -177,10 +184,9 @@ class Writing(Part):
 
     async def _prepare(self, ctx: rf.MutationCtx, answer: str, run: int, prepared: Prepared) -> bool:
         """Stores what an answer will be made of, before its first word; False if the run is over."""
-        row = await self._mine(ctx, answer, run)
+        row = await self._accounted(ctx, answer, run, prepared.spent)
         if row is None:
             return False
-        await self._spend(ctx, row, *prepared.spent)
         record = await self.record(ctx, row)
         await ctx.db.patch(record.id, messages=prepared.messages, passages=prepared.passages, tokens=prepared.tokens)
         await ctx.db.patch(
@@ -222,10 +228,17 @@ class Writing(Part):
         await self._end(ctx, row, ending.state, ending.error, ending.spent)
 
     async def _trouble(
-        self, ctx: rf.MutationCtx, answer: str, run: int, error: str, retryable: bool, pause: float | None
+        self,
+        ctx: rf.MutationCtx,
+        answer: str,
+        run: int,
+        error: str,
+        retryable: bool,
+        pause: float | None,
+        spent: list[Spent],
     ) -> None:
         """A run could not begin to write: it is tried again later, as long as that is worth waiting for."""
-        row = await self._mine(ctx, answer, run)
+        row = await self._accounted(ctx, answer, run, spent)
         if row is None:
             return
         limits, now = self.corpus.limits, ctx.now()
@@ -233,10 +246,12 @@ class Writing(Part):
         if pause is not None:
             wait = max(pause, 0.05)
         if retryable and now + wait <= row.asked / 1000 + limits.answer_patience_seconds:
+            # Another turn: should a crash bring this one back, it has nothing to do.
+            turn, next_try = row.turn + 1, (now + wait) * 1000
             await ctx.db.patch(
-                row.id, state="waiting", retries=row.retries + 1, next_try=(now + wait) * 1000, error=error
+                row.id, state="waiting", turn=turn, retries=row.retries + 1, next_try=next_try, error=error
             )
-            await ctx.scheduler.run_after(wait, self.write, row.id, row.turn)
+            await ctx.scheduler.run_after(wait, self.write, row.id, turn)
             return
         if retryable:
             waited = now - row.asked / 1000
