@@ -65,7 +65,7 @@ def said_in(corpus: Corpus, about: About) -> dict[str, Any]:
 
 
 async def _repeat(ctx: rf.MutationCtx, corpus: Corpus, source: Source, changed: dict[str, Any]) -> None:
-    repeated = {name: value for name, value in changed.items() if name in ("category", "importance", *corpus.filters)}
+    repeated = {name: value for name, value in changed.items() if name in ("category", *corpus.filters)}
     if not repeated:
         return
     versions = corpus.sources.versions_of

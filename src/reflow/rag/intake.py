@@ -39,7 +39,6 @@ class Errand(rf.Object):
     file: str | None = None
     content_type: str | None = None
     url: str | None = None
-    attempts: int = 0
 
 
 class Place(rf.Object):
@@ -105,7 +104,7 @@ class Intake:
             content_type = None if file is None else file.content_type
             return Errand(name=source.name, kind=row.kind, file=row.file, content_type=content_type)
         url = None if row.characters else source.origin
-        return Errand(name=source.name, kind=row.kind, url=url, attempts=row.attempts)
+        return Errand(name=source.name, kind=row.kind, url=url)
 
     async def kept(self, ctx: rf.QueryCtx, version: str) -> str:
         """The text that is kept of a version."""
@@ -205,9 +204,8 @@ class Intake:
         digest: str | None = None
         raw: str | None = None
         if errand.file is not None:
-            text = await self._understood(
-                await self._bytes(ctx, errand.file, errand.name), errand.name, errand.content_type
-            )
+            data = await self._bytes(ctx, errand.file, errand.name)
+            text = await self._understood(data, errand.name, errand.content_type)
         elif errand.url is not None:
             fetched = await fetch(errand.url, limits=self._limits, allow_private=self._corpus.allow_private)
             digest = sha256(f"{self._corpus.cutting}\0".encode() + fetched.data).hexdigest()

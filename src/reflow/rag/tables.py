@@ -174,7 +174,6 @@ class Piece(rf.Table, rename="camel"):
     """What it describes, such as a function's qualified name."""
     kind: Kind = "text"
     category: str | None = rf.missing()
-    importance: float = 1.0
     embedded: bool = False
     """Whether it has its vector."""
     error: str | None = rf.missing()

@@ -345,7 +345,7 @@ class Versions:
 
     def repeated(self, source: Source) -> dict[str, Any]:
         """What a source's chunks repeat, for searches with conditions."""
-        return {name: getattr(source, name) for name in ("category", "importance", *self._corpus.filters)}
+        return {name: getattr(source, name) for name in ("category", *self._corpus.filters)}
 
 
 def pieces_of(corpus: Corpus, source: Source) -> type[Chunk] | type[Draft]:

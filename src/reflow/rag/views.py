@@ -104,7 +104,6 @@ class ChunkView(rf.Object, rename="camel"):
     last_line: int
     headings: list[str]
     kind: Kind
-    importance: float
     embedded: bool
     start: int | None = rf.missing()
     end: int | None = rf.missing()
