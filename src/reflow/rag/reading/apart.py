@@ -14,6 +14,7 @@ import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from pathlib import Path
 from typing import BinaryIO, cast
 
 import msgspec
@@ -27,6 +28,20 @@ from reflow.rag.reading.text import Text
 
 _KEPT = ("PATH", "PYTHONPATH", "PYTHONHOME", "LANG", "LC_ALL", "LC_CTYPE", "SYSTEMROOT", "TEMP", "TMP", "TMPDIR")
 _IN_PLACE = frozenset(("text", "markdown", "code"))
+# A reader needs a few modules of this package. Importing the package itself would bring all of it: four times as long
+# to start, and twice the memory. So its folders stand in for it.
+_START = """
+import sys, types
+idle_seconds, *folders = sys.argv[1:]
+for name, folder in zip(("reflow", "reflow.rag"), folders):
+    package = types.ModuleType(name)
+    package.__path__ = [folder]
+    sys.modules[name] = package
+from reflow.rag.reading.worker import main
+main(float(idle_seconds))
+"""
+_PARENTS = Path(__file__).parents
+_FOLDERS = (str(_PARENTS[2]), str(_PARENTS[1]))
 _ROOM = 64 << 20
 """Bytes that an answer may have beside its text: titles and offsets of headings."""
 
@@ -94,15 +109,16 @@ class _Readers:
             self._waiting -= 1
 
     def _run(self, job: _Job) -> Text:
-        """Asks this thread's process, a new one if it ended for want of work."""
-        process = cast("subprocess.Popen[bytes] | None", getattr(self._own, "process", None))
-        for attempt in (process, None):
-            if attempt is None or attempt.poll() is not None:
-                attempt = self._own.process = self._started(job.request.limits)
-            reply = self._asked(attempt, job)
+        """Asks this thread's process, once more where it had just ended for want of work."""
+        code = 0
+        for _ in range(2):
+            process = self._own_process(job.request.limits)
+            reply = self._asked(process, job)
             if reply is not None:
+                if job.ended is not None:  # too late: the process is going, and must not be asked again
+                    self._ended(process)
                 return _text_of(reply)
-            code = self._ended(attempt)
+            code = self._ended(process)
             if job.ended is not None or code != 0:
                 break
         raise self._failure(job, code)
@@ -126,16 +142,22 @@ class _Readers:
             alarm.cancel()
             job.runs_in(None)
 
-    def _started(self, limits: Limits) -> subprocess.Popen[bytes]:
+    def _own_process(self, limits: Limits) -> subprocess.Popen[bytes]:
+        process = cast("subprocess.Popen[bytes] | None", getattr(self._own, "process", None))
+        if process is not None and process.poll() is None:
+            return process
+        if process is not None:
+            self._ended(process)
         # -P: a folder that happens to be the current one brings no modules.
         process = subprocess.Popen(
-            [sys.executable, "-P", "-m", worker.__name__, str(limits.reading_idle_seconds)],
+            [sys.executable, "-P", "-c", _START, str(limits.reading_idle_seconds), *_FOLDERS],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             env={name: os.environ[name] for name in _KEPT if name in os.environ},
         )
         self._processes.add(process)
+        self._own.process = process
         return process
 
     def _ended(self, process: subprocess.Popen[bytes]) -> int:

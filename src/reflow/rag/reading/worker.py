@@ -1,4 +1,4 @@
-"""The process that reads what others made: `python -m reflow.rag.reading.worker`, started by `read_apart`.
+"""The process that reads what others made, started by `read_apart`.
 
 It takes requests on its standard input and answers on its standard output, one at a time; a message is its length in
 eight bytes and then MessagePack. It ends when its input does, so it never outlives who started it, and by itself when
@@ -102,11 +102,10 @@ def _bounded_memory(more_bytes: int) -> Generator[None]:
         resource.setrlimit(resource.RLIMIT_AS, before)
 
 
-def main() -> None:
-    """Reads until nobody asks any more."""
+def main(idle_seconds: float) -> None:
+    """Reads until nobody asks for so long, or nobody can any more."""
     requests, answers = sys.stdin.buffer, os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what a library prints is no answer
-    idle_seconds = float(sys.argv[1])
     while True:
         alarm = threading.Timer(idle_seconds, os._exit, [0])
         alarm.daemon = True
@@ -120,7 +119,3 @@ def main() -> None:
             reply = _answer(request)
         send(answers, reply)
         del body, request, reply
-
-
-if __name__ == "__main__":
-    main()
