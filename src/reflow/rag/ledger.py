@@ -181,7 +181,7 @@ class Ledger(Part):
             work=entry.work,
             model=entry.model,
             subject=entry.subject,
-            name=next((name for field in _NAMES if (name := getattr(subject, field, None))), None),
+            name=_name_of(subject),
             tokens_in=entry.tokens_in,
             tokens_out=entry.tokens_out,
             ms=entry.time_us / 1000,
@@ -190,3 +190,9 @@ class Ledger(Part):
             cached=entry.cached,
             cost=None if entry.cost_nanos is None else entry.cost_nanos / NANOS,
         )
+
+
+def _name_of(subject: rf.Table | None) -> str | None:
+    """What it is called; a field that may be missing may hold no text."""
+    found = (getattr(subject, field, None) for field in _NAMES)
+    return next((name for name in found if isinstance(name, str) and name), None)
