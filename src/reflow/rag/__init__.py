@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from reflow.rag.asking import SearchSettings
-    from reflow.rag.chat import Chat, FunctionChat, Message
+    from reflow.rag.chat import Chat, FunctionChat, Message, Usage
     from reflow.rag.configured import configured_embedder, other_embedders
     from reflow.rag.contents import PieceInput
     from reflow.rag.corpus import Corpus
@@ -26,11 +26,12 @@ if TYPE_CHECKING:
     from reflow.rag.embedders.ollama import Ollama
     from reflow.rag.embedders.openai import OpenAICompatible
     from reflow.rag.embedders.voyage import Voyage
+    from reflow.rag.extractive import Extractive
     from reflow.rag.golden import GoldenRow
     from reflow.rag.jobs import Pace
     from reflow.rag.local_files import watch_folder
     from reflow.rag.metrics import Expected
-    from reflow.rag.openai_chat import OpenAIChat, configured_chat
+    from reflow.rag.openai_chat import OpenAIChat, SdkChat, configured_chat
     from reflow.rag.queries import Options, Question
     from reflow.rag.rerank import FunctionReranker, Reranker
     from reflow.rag.spending import Budget, Entry, Price, Spending
@@ -44,6 +45,7 @@ _HOMES = {
     "Embedder": "embedders.base",
     "Entry": "spending",
     "Expected": "metrics",
+    "Extractive": "extractive",
     "FunctionChat": "chat",
     "FunctionEmbedder": "embedders.function",
     "FunctionReranker": "rerank",
@@ -59,9 +61,11 @@ _HOMES = {
     "Price": "spending",
     "Question": "queries",
     "Reranker": "rerank",
+    "SdkChat": "openai_chat",
     "SearchSettings": "asking",
     "Spending": "spending",
     "Transformed": "transform",
+    "Usage": "chat",
     "Voyage": "embedders.voyage",
     "configured_chat": "openai_chat",
     "configured_embedder": "configured",
@@ -79,6 +83,7 @@ __all__ = [
     "Embedder",
     "Entry",
     "Expected",
+    "Extractive",
     "FunctionChat",
     "FunctionEmbedder",
     "FunctionReranker",
@@ -94,9 +99,11 @@ __all__ = [
     "Price",
     "Question",
     "Reranker",
+    "SdkChat",
     "SearchSettings",
     "Spending",
     "Transformed",
+    "Usage",
     "Voyage",
     "configured_chat",
     "configured_embedder",
