@@ -78,6 +78,34 @@ def test_code_keeps_its_margin_and_its_definitions() -> None:
     assert next(p for p in chunks if "def get" in p.text).headings == ("class Store", "def get(self)")
 
 
+def test_a_definition_keeps_what_stands_right_above_it() -> None:
+    body = "\n".join(f"    value_{number} = compute({number})" for number in range(9))
+    parts = [
+        f"# Of the first.\n@decorated(\n    1,\n)\ndef first():\n{body}",
+        f"# Far above.\n\n// Of the second.\n@plain\ndef second():\n{body}",
+        f"other = 1\ndef third():\n{body}",
+    ]
+    chunks = chunk(read_text("\n\n\n".join(parts), "a.py"), max_chars=330, overlap=0)
+    assert [piece.headings for piece in chunks if "def" in piece.text] == [
+        ("def first()",),
+        ("def second()",),
+        ("def third()",),
+    ]
+    assert [piece.text.split("\n")[0] for piece in chunks if "def" in piece.text] == [
+        "# Of the first.",
+        "// Of the second.",
+        "def third():",
+    ]
+
+
+def test_the_first_lines_of_code_are_code() -> None:
+    source = "\n".join(f"value_{number} = compute('Yes. It is. So.')" for number in range(20))
+    for piece in chunk(read_text(source, "a.py"), max_chars=150, overlap=0):
+        assert piece.text.startswith("value_")
+    fence = read_text(f"```\n{source}\n```", "a.md")
+    assert all(piece.text.startswith(("value_", "```")) for piece in chunk(fence, max_chars=150, overlap=0))
+
+
 def test_fenced_code_stays_whole_where_it_fits() -> None:
     fence = "```python\nfirst = 1\n\nsecond = 2\n\n# no heading\n```"
     source = f"{words(30)}\n\n{fence}\n\n{words(30)}"

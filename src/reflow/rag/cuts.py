@@ -14,10 +14,11 @@ from __future__ import annotations
 import re
 import unicodedata
 import zlib
-from bisect import bisect_left
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from operator import itemgetter
 
 from reflow.rag.reading.markdown import fences
 from reflow.rag.reading.text import Text
@@ -103,7 +104,7 @@ def _blank_strength(text: Text, match: re.Match[str], code: Sequence[tuple[int, 
     after = text.text[match.end() : match.end() + 1]
     if text.kind == "code":
         return PARAGRAPH if after.isspace() else GAP
-    if _inside(match.end(), code):
+    if _inside(match.start(), code):
         return INDENTED if after.isspace() else IN_CODE
     return GAP if match.group().count("\n") > 2 else PARAGRAPH
 
@@ -120,7 +121,7 @@ def _glue_headings(text: Text, borders: dict[int, int]) -> None:
 
 def _inside(at: int, ranges: Sequence[tuple[int, int]]) -> bool:
     """Whether an offset lies in one of the ranges, which are in order, their starts apart."""
-    number = bisect_left(ranges, (at, 0)) - 1
+    number = bisect_right(ranges, at, key=itemgetter(0)) - 1
     return number >= 0 and at < ranges[number][1]
 
 
