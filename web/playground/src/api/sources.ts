@@ -68,7 +68,6 @@ export type Chunk = {
   name?: string | null;
   kind: string;
   category?: string | null;
-  importance: number;
   embedded: boolean;
   error?: string | null;
 };
