@@ -18,7 +18,7 @@ type PaletteProps = { isOpen: boolean; close: () => void; openHelp: () => void }
 /** One field for everything: screens, sources, earlier searches, new searches and questions. */
 export function Palette({ isOpen, close, openHelp }: PaletteProps) {
   return (
-    <Modal.Root opened={isOpen} onClose={close} padding={0} size={620} yOffset="14vh" centered={false}>
+    <Modal.Root opened={isOpen} onClose={close} padding={0} size={620} yOffset="14vh" centered={false} transitionProps={{ duration: 0 }}>
       <Modal.Overlay />
       <Modal.Content aria-label="Search or jump to">
         <Modal.Body>{isOpen && <Content close={close} openHelp={openHelp} />}</Modal.Body>

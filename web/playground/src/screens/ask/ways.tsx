@@ -7,6 +7,7 @@ import type { Mode, Options } from "../../api/searches.ts";
 import { sources } from "../../api/sources.ts";
 import { many } from "../../lib/words.ts";
 import { FilterIcon } from "../../parts/icons.tsx";
+import { INSIDE } from "../../parts/popover.ts";
 
 type Choice = { sources: string[]; template: string; limit: number; mode: Mode; kind: "chat" | "extractive" | null };
 
@@ -55,7 +56,7 @@ function Form({ ways, change }: AskedWithProps) {
   const usable = made.map((template) => template.name).filter((name) => name !== "condense");
   return (
     <>
-      <MultiSelect
+      <MultiSelect comboboxProps={INSIDE}
         label="From these sources"
         size="xs"
         searchable
@@ -66,7 +67,7 @@ function Form({ ways, change }: AskedWithProps) {
         onChange={(value) => change({ sources: value })}
       />
       <div className="option-row">
-        <Select label="Template" size="xs" data={usable} allowDeselect={false} value={ways.template} onChange={(value) => change({ template: value ?? "answer" })} />
+        <Select comboboxProps={INSIDE} label="Template" size="xs" data={usable} allowDeselect={false} value={ways.template} onChange={(value) => change({ template: value ?? "answer" })} />
         <NumberInput label="Passages" size="xs" min={1} max={40} value={ways.limit} onChange={(value) => typeof value === "number" && value > 0 && change({ limit: value })} />
       </div>
       <SegmentedControl

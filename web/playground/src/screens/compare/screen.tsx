@@ -78,7 +78,9 @@ function Target({ near: { target } }: { near: Near }) {
         <span className="quiet number">{lines(target.firstLine, target.lastLine)}</span>
       </p>
       {target.headings.length > 0 && <p className="trail">{target.headings.join(" › ")}</p>}
-      <p className="target-text">{target.text}</p>
+      <p className="target-text" tabIndex={0}>
+        {target.text}
+      </p>
     </article>
   );
 }

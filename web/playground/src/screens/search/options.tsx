@@ -4,6 +4,7 @@ import { useState } from "react";
 import { searches } from "../../api/searches.ts";
 import { sources } from "../../api/sources.ts";
 import { FilterIcon } from "../../parts/icons.tsx";
+import { INSIDE } from "../../parts/popover.ts";
 import { unusual, USUAL, type Wishes } from "./filters.ts";
 
 const KINDS = ["text", "markdown", "html", "pdf", "docx", "code"];
@@ -69,10 +70,10 @@ function Form({ wishes, change }: OptionsProps) {
         <NumberInput label="Neighbours" size="xs" min={0} max={10} value={wishes.around} onChange={(value) => typeof value === "number" && set({ around: value })} />
       </div>
       <div className="option-row">
-        <Select label="Category" size="xs" placeholder="any" clearable data={choices?.categories ?? []} value={wishes.category} onChange={(value) => set({ category: value })} />
-        <MultiSelect label="Kinds" size="xs" placeholder={wishes.kinds.length ? "" : "any"} data={KINDS} value={wishes.kinds} onChange={(value) => set({ kinds: value })} />
+        <Select comboboxProps={INSIDE} label="Category" size="xs" placeholder="any" clearable data={choices?.categories ?? []} value={wishes.category} onChange={(value) => set({ category: value })} />
+        <MultiSelect comboboxProps={INSIDE} label="Kinds" size="xs" placeholder={wishes.kinds.length ? "" : "any"} data={KINDS} value={wishes.kinds} onChange={(value) => set({ kinds: value })} />
       </div>
-      <MultiSelect
+      <MultiSelect comboboxProps={INSIDE}
         label="Sources"
         size="xs"
         placeholder={wishes.sources.length ? "" : "all"}
@@ -92,7 +93,7 @@ function Form({ wishes, change }: OptionsProps) {
         onChange={(value) => typeof value === "number" && set({ narrow: value })}
       />
       {choices && choices.transforms.length > 0 && (
-        <Select label="Change the question first" size="xs" placeholder="no" clearable data={choices.transforms} value={wishes.transform} onChange={(value) => set({ transform: value })} />
+        <Select comboboxProps={INSIDE} label="Change the question first" size="xs" placeholder="no" clearable data={choices.transforms} value={wishes.transform} onChange={(value) => set({ transform: value })} />
       )}
       {choices?.rerank && <Switch label="Rank the best again with the reranker" size="sm" checked={wishes.rerank} onChange={(event) => set({ rerank: event.currentTarget.checked })} />}
       <Textarea

@@ -16,7 +16,7 @@ export function About({ source, version }: { source: Source; version: number | n
   const shown = versions.find((one) => one.number === (version ?? source.version)) ?? versions[0];
   return (
     <section className="aside-part" aria-label="Facts">
-      <Facts of={[source.kind, source.origin !== source.name && source.origin]} />
+      <Facts of={[source.kind, source.key, source.origin !== source.key && source.origin]} />
       {source.error && <Failure source={source} />}
       {shown && <VersionFacts version={shown} />}
       {versions.length > 1 && (

@@ -2,7 +2,7 @@ import { Button, CopyButton, Tooltip } from "@mantine/core";
 import { useVirtualRows } from "../../lib/virtual_rows.ts";
 import type { Chunk, Source } from "../../api/sources.ts";
 import { hashOf } from "../../lib/place.ts";
-import { count, lines, many } from "../../lib/words.ts";
+import { count, lines, many, withoutHeading } from "../../lib/words.ts";
 import { CompareIcon, LinkIcon } from "../../parts/icons.tsx";
 import { Facts } from "../../parts/small.tsx";
 import { About } from "./about.tsx";
@@ -91,7 +91,7 @@ function ChunkList({ chunks, total, chosen, choose }: ChunkListProps) {
               >
                 <span className="chunk-row-number number">{chunk.number + 1}</span>
                 <span className="chunk-row-body">
-                  <span className="cut">{chunk.name ?? chunk.text.trim().slice(0, 80)}</span>
+                  <span className="cut">{chunk.name ?? withoutHeading(chunk.text.trim(), chunk.headings).slice(0, 80)}</span>
                   <span className="facts cut">
                     {[chunk.headings.at(-1), lines(chunk.firstLine, chunk.lastLine)].filter(Boolean).join(" · ")}
                   </span>

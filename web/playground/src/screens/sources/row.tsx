@@ -30,7 +30,8 @@ export function SourceLine({ source, arrives }: { source: Source; arrives: boole
             source.version > 0 && many(source.chunkCount, "chunk"),
             source.version > 1 && `version ${source.version}`,
             source.category,
-            source.origin != null && source.origin !== source.name && source.origin,
+            source.key !== source.name && source.key,
+            source.origin != null && source.origin !== source.name && source.origin !== source.key && source.origin,
           ]}
         />
       </div>

@@ -22,7 +22,7 @@ export function Live() {
       {live === undefined ? (
         <Waiting rows={3} />
       ) : (
-        <ul className="watched number">
+        <ul className="watched number" tabIndex={0}>
           {live.functions.map((one) => (
             <li key={one.path}>
               <span className="mono cut">{one.path}</span>
