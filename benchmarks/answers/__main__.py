@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import sys
 import tempfile
 import time
@@ -26,11 +27,27 @@ from .watcher import Watcher
 
 HERE = Path(__file__).parent
 AWAY_SECONDS = 1.0
+TITLES = {
+    "words": "words",
+    "different_texts": "watchers' texts that differ",
+    "last_p50_ms": "from a word to the last watcher, p50 ms",
+    "last_p99_ms": "p99 ms",
+    "first_p50_ms": "from a word to the first watcher, p50 ms",
+    "first_p99_ms": "p99 ms",
+    "missed_while_away": "words that the one who left missed",
+    "caught_up_ms": "until it had them, from its return, ms",
+    "server_cpu_share": "server's processor time, of one core",
+    "watchers_cpu_share": "all watchers' processor time, of one core",
+    "bytes_per_watcher": "bytes that one watcher received",
+    "bytes_of_text": "bytes of the text",
+    "load": "others' load on the machine before (1 minute)",
+}
 _TEXT = "A directory tree is copied by copytree."
 
 
 async def follow(port: int, answer: str, watchers: int, seconds: float, server: Process) -> Figures:
     """What the watchers of one answer have seen, from its first word to its last."""
+    load = os.getloadavg()[0]
     audience = [Watcher(port, answer) for _ in range(watchers)]
     await asyncio.gather(*(watcher.open() for watcher in audience))
     cpu, own = server.cpu_seconds(), time.process_time()
@@ -62,6 +79,7 @@ async def follow(port: int, answer: str, watchers: int, seconds: float, server: 
         "watchers_cpu_share": (time.process_time() - own) / seconds,
         "bytes_per_watcher": sum(watcher.bytes for watcher in stayed) / len(stayed),
         "bytes_of_text": len(next(iter(texts)).encode()),
+        "load": load,
     }
 
 
@@ -104,7 +122,9 @@ def report(results: dict[str, Figures], watchers: int) -> str:
     ]
     lines += [f"{processor()}, {watchers} watchers.", ""]
     lines += [f"| | {' | '.join(results)} |", "|---|" + "---|" * len(results)]
-    lines += [f"| {row} | {' | '.join(_shown(row, found[row]) for found in results.values())} |" for row in rows]
+    lines += [
+        f"| {TITLES[row]} | {' | '.join(_shown(row, found[row]) for found in results.values())} |" for row in rows
+    ]
     return "\n".join(lines) + "\n"
 
 
