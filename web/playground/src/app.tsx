@@ -1,6 +1,6 @@
 import { useDisclosure, useDocumentTitle, useHotkeys } from "@mantine/hooks";
 import type { ReactNode } from "react";
-import { go, type Screen, usePlace } from "./lib/place.ts";
+import { amend, go, type Screen, usePlace } from "./lib/place.ts";
 import { Boundary } from "./parts/boundary.tsx";
 import { AskScreen } from "./screens/ask/screen.tsx";
 import { CompareScreen } from "./screens/compare/screen.tsx";
@@ -11,6 +11,7 @@ import { SourcesScreen } from "./screens/sources/screen.tsx";
 import { StatusScreen } from "./screens/status/screen.tsx";
 import { Help } from "./shell/help.tsx";
 import { TITLES } from "./shell/navigation.ts";
+import { Missing } from "./shell/missing.tsx";
 import { Palette } from "./shell/palette.tsx";
 import { useScheme } from "./shell/scheme.tsx";
 import { useGoKeys, useRowKeys } from "./shell/shortcuts.ts";
@@ -26,7 +27,7 @@ export function App() {
   useRowKeys();
   useHotkeys([
     ["mod+K", palette.toggle, { preventDefault: true }],
-    ["/", () => go("search", null, { focus: 1 })],
+    ["/", () => (screen === "search" ? amend({ focus: 1 }) : go("search", null, { focus: 1 }))],
     ["n", () => go("sources", null, { add: 1 })],
     ["shift+?", help.toggle],
     ["d", change],
@@ -38,6 +39,9 @@ export function App() {
       </a>
       <Sidebar screen={screen} openPalette={palette.open} openHelp={help.open} />
       <main id="main" className="main" tabIndex={-1}>
+        <Boundary what="The check of the configuration">
+          <Missing />
+        </Boundary>
         <Boundary key={`${screen}/${screen === "sources" ? id : ""}`} what={TITLES[screen].title}>
           {shown(screen, id)}
         </Boundary>

@@ -1,5 +1,5 @@
 import { Button, SegmentedControl, Tooltip } from "@mantine/core";
-import { useHotkeys } from "@mantine/hooks";
+import { useDebouncedCallback, useHotkeys } from "@mantine/hooks";
 import { useMutation, useQuery } from "convex/react";
 import { useEffect, useState } from "react";
 import { type Mode, type SearchRow, searches } from "../../api/searches.ts";
@@ -15,6 +15,8 @@ import { optionsOf, USUAL, type Wishes, wishesOf } from "./filters.ts";
 import { OptionsButton } from "./options.tsx";
 import "./search.css";
 import { Welcome } from "./welcome.tsx";
+
+const SETTLE_MS = 300;
 
 /** One question, searched in three ways beside each other; all of it stays live. */
 export function SearchScreen({ id }: { id: string | null }) {
@@ -35,9 +37,11 @@ export function SearchScreen({ id }: { id: string | null }) {
     // The question in the address is asked once, with the usual options.
     // eslint-disable-next-line react-hooks/exhaustive-deps
   }, [asked]);
+  // Each step of a number would be a search of its own.
+  const runSoon = useDebouncedCallback((input: string, wanted: Wishes) => void run(input, wanted), SETTLE_MS);
   const change = (wanted: Wishes) => {
     setWishes(wanted);
-    if (search) void run(search.input, wanted);
+    if (search) runSoon(search.input, wanted);
   };
   return (
     <>

@@ -5,7 +5,7 @@ import { sources } from "../../api/sources.ts";
 import { useArrival, useArrivals } from "../../lib/arrivals.ts";
 import { useNow } from "../../lib/now.ts";
 import { hashOf } from "../../lib/place.ts";
-import { ago, duration, many } from "../../lib/words.ts";
+import { ago, duration, many, withoutHeading } from "../../lib/words.ts";
 import { Boundary } from "../../parts/boundary.tsx";
 import { ConfirmDelete } from "../../parts/confirm.tsx";
 import { Empty } from "../../parts/empty.tsx";
@@ -103,7 +103,7 @@ function BestRow({ row, arrives }: { row: ResultRow; arrives: boolean }) {
     <span className="standing-hit" {...arrival}>
       <Dot of={row.source} />
       <span className="cut">
-        {row.name ?? row.sourceName} <span className="quiet">{row.text.slice(0, 90)}</span>
+        {row.name ?? row.sourceName} <span className="quiet">{withoutHeading(row.text, row.headings).slice(0, 90)}</span>
       </span>
     </span>
   );
