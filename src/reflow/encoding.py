@@ -357,10 +357,10 @@ def _swapped(value: msgspec.Struct, attributes: Iterable[tuple[str, Any]]) -> ms
 def _children(value: object) -> Iterator[tuple[str, str | int, Any]]:
     """Yield (path step, key, item) of a container."""
     if isinstance(value, msgspec.Struct):
-        for field in msgspec.structs.fields(value):
-            item = getattr(value, field.name)
+        for name, encoded in zip(value.__struct_fields__, value.__struct_encode_fields__, strict=True):
+            item = getattr(value, name)
             if item is not UNSET:
-                yield f".{field.encode_name}", field.name, item
+                yield f".{encoded}", name, item
     elif isinstance(value, dict):
         for name, item in cast("dict[str, Any]", value).items():
             yield f".{name}", name, item

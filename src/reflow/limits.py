@@ -285,6 +285,8 @@ class Limits:
     """Characters of a source's key."""
     source_name_length: int = 500
     """Characters of a source's name; the rest is cut off."""
+    source_summary_chars: int = 10_000
+    """Characters of a source's summary that its caller words."""
     golden_questions: int = 1000
     """Questions of a corpus's golden set, of each owner's where it has owners."""
     golden_question_length: int = 1000

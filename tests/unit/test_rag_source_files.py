@@ -79,6 +79,32 @@ def test_files_of_former_versions_stay_as_long_as_their_texts() -> None:
     arun(main())
 
 
+def test_an_upload_that_is_added_twice_goes_with_the_last_that_has_it() -> None:
+    async def main() -> None:
+        corpus = small(keep_versions=0)
+        audit = Audit(corpus)
+        async with running(corpus, uploads, audit.module) as backend:
+            bad = await backend.action(upload, data=bytes(range(256)))
+            for _ in range(3):  # the call comes again after it failed: its own file must not go with the failed version
+                added = await backend.mutation(corpus.sources.put_file, file=bad, key="bad", name="bad.bin")
+                await backend.settled()
+                assert "binary" in ((await view(backend, corpus, added.source)).error or "")
+            file = await backend.action(upload, data=ONE.encode())
+            one, two = [await backend.mutation(corpus.sources.put_file, file=file, key=key) for key in ("a", "b")]
+            await settled(backend, audit)
+            await backend.mutation(corpus.sources.put_file, file=file, key="a", name="renamed.md")
+            await backend.mutation(corpus.sources.remove, source=two.source)
+            await settled(backend, audit)
+            assert (await view(backend, corpus, one.source)).state == "ready"
+            (version,) = await backend.query(corpus.sources.versions, source=one.source)
+            assert (version.number, version.file is not None) == (2, True)
+            for key in ("a", "bad"):
+                await backend.mutation(corpus.sources.remove_key, key=key)
+            assert set((await backend.query(audit.rows)).values()) == {0}
+
+    arun(main())
+
+
 @pytest.mark.parametrize(
     ("data", "name", "match"),
     [

@@ -133,9 +133,20 @@ def test_rule_9_an_address_inside_the_network_is_refused() -> None:
                 assert source.state == "failed"
                 assert source.error
                 assert not web.asked
-                for url in ("file:///etc/passwd", "ftp://example.org/a", "https://", "example.org"):
-                    with pytest.raises(ApplicationError, match="no address"):
+                rows = await backend.query(audit.rows)
+                none = [
+                    "file:///etc/passwd",
+                    "ftp://example.org/a",
+                    "https://",
+                    "example.org",
+                    "http://[::1",
+                    "http://[x]/",
+                ]
+                for url in [*none, "http://me:secret@example.org/", "http://example.org:x/", "https://a b/"]:
+                    with pytest.raises(ApplicationError, match="can't be fetched") as refused:
                         await backend.mutation(corpus.sources.put_url, url=url)
+                    assert "secret" not in str(refused.value)
+                assert await backend.query(audit.rows) == rows
 
     arun(main())
 

@@ -429,6 +429,8 @@ def test_neighbours_are_those_before_and_after() -> None:
         ({"key": "k", "text": "x", "kind": "pdf"}, "putFile"),
         ({"key": "k", "text": "x", "fields": {"a": 1}}, "its filters are"),
         ({"key": "k", "text": "x", "importance": float("nan")}, "importance"),
+        ({"key": "k", "text": "x", "importance": float("inf")}, "importance"),
+        ({"key": "k", "text": "x", "summary": "s" * 20_000}, "source_summary_chars"),
     ],
 )
 def test_rule_9_what_cannot_be_taken_in_is_said_and_changes_nothing(args: dict[str, Any], match: str) -> None:

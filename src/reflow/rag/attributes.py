@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -53,8 +54,11 @@ def said_in(corpus: Corpus, about: About) -> dict[str, Any]:
         raise ApplicationError(
             f"{sorted(unknown)} are no fields of {corpus.name!r}: its filters are {list(corpus.filters)}"
         )
-    if about.importance is not None and not about.importance >= 0:
+    if about.importance is not None and not 0 <= about.importance < inf:
         raise ApplicationError(f"a source's importance is a number of at least 0, got {about.importance}")
+    longest = corpus.limits.source_summary_chars
+    if about.summary is not None and len(about.summary) > longest:
+        raise ApplicationError(f"a summary has at most limits.source_summary_chars = {longest} characters")
     said = {"name": about.name, "importance": about.importance, "origin": about.origin, "category": about.category}
     wanted = {field: value for field, value in said.items() if value is not None} | dict(fields)
     if about.name is not None:

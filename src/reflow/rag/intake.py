@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 import reflow as rf
-from reflow.errors import ApplicationError, CallFailed, DocumentNotFound, ReflowError, StorageError
+from reflow.errors import CallFailed, DocumentNotFound, ReflowError, StorageError
 from reflow.rag import texts
 from reflow.rag.chunking import Chunk as Part
 from reflow.rag.contents import Content, Cut, cut, structured
@@ -137,12 +137,7 @@ class Intake:
             kept=reading.text is None,
             digest=reading.digest,
         )
-        try:
-            versions.check(source.key, text, content.cuts)
-        except ApplicationError as error:
-            await fail(ctx, self._corpus, source, str(error.data))
-        else:
-            await versions.take(ctx, source, version, content)
+        await versions.take(ctx, source, version, content)
 
     async def give_up(
         self, ctx: rf.MutationCtx, version: str, reason: str, retryable: bool, asked: float | None
@@ -217,6 +212,7 @@ class Intake:
             else:
                 text = await asyncio.to_thread(structured, raw, errand.kind, errand.name)
         parts = await asyncio.to_thread(cut, self._corpus, text)
+        self._corpus.sources.versions_of.check(errand.name, text.text, parts)
         return Reading(
             kind=text.kind,
             places=[place(part) for part in parts],

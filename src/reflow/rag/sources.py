@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 import reflow as rf
-from reflow.errors import ApplicationError
+from reflow.errors import ApplicationError, FetchError
+from reflow.rag.addresses import parse
 from reflow.rag.attributes import About, describe, said_in
 from reflow.rag.contents import PieceInput, content_of, content_of_pieces, cut, kind_by_names, structured
 from reflow.rag.intake import AGAIN, Intake
@@ -180,9 +180,7 @@ class Sources(Part):
         known = kind_by_names(name or key)
         digest = self.digest("file", name or key, stored.sha256)
         if found is not None and _is_there(found, digest):
-            version = await self.version_in_work(ctx, found)
-            if version is None or version.file != stored.id:
-                await ctx.storage.delete(stored.id)
+            await self.versions_of.release(ctx, stored.id)
             return _added(await describe(ctx, self.corpus, found, about), changed=False)
         source = await self._described(ctx, found, key, known, about)
         version = await self.versions_of.begin(ctx, source, known, digest, file=stored.id, bulk=bulk)
@@ -202,9 +200,10 @@ class Sources(Part):
         bulk: bool = False,
     ) -> Added:
         """Adds what is at an address, under a key (default: the address), or looks whether it has changed there."""
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ApplicationError(f"{url[:200]!r} is no address of a page or file: it begins with http:// or https://")
+        try:
+            parse(url, any_port=self.corpus.allow_private)
+        except FetchError as error:
+            raise ApplicationError(str(error)) from None
         about = About(name, category, importance, summary, fields, url)
         key = key or url
         source = await self._described(ctx, await self.of_key(ctx, key), key, kind_by_names(url), about)

@@ -135,6 +135,7 @@ class Version(rf.Table, rename="camel"):
     by_source: ClassVar[rf.Index]
     by_turn: ClassVar[rf.Index]
     by_reading: ClassVar[rf.Index]
+    by_file: ClassVar[rf.Index]
 
 
 class TextBlock(rf.Table, rename="camel"):
@@ -570,6 +571,7 @@ class Tables:
             by_source=rf.Index("source", "number"),
             by_turn=rf.Index("state", "bulk", "next_try"),
             by_reading=rf.Index("reading", "bulk"),
+            by_file=rf.Index("file"),
         )
         self.TextBlock = self.table(TextBlock, "texts", by_version=rf.Index("source", "version", "number"))
         self.Chunk = self.table(

@@ -17,7 +17,7 @@ import reflow as rf
 from reflow.errors import ApplicationError
 from reflow.rag import texts
 from reflow.rag.cache import text_hash
-from reflow.rag.contents import Content, Cut
+from reflow.rag.contents import Content
 from reflow.rag.summaries import set_summary
 from reflow.rag.tables import Chunk, Draft, Kind, Piece, Source, Version
 
@@ -81,8 +81,6 @@ class Versions:
         `digest` is of the content, `bulk` says whether it came with many others.
         """
         number = 1 + max(source.pending or 0, source.version)
-        if source.version or source.pending is not None:
-            await self._give_up(ctx, source)
         made = await ctx.db.insert(
             self._tables.Version(
                 source=source.id,
@@ -95,6 +93,8 @@ class Versions:
                 **self._corpus.owned(source),
             )
         )
+        if source.version or source.pending is not None:
+            await self._give_up(ctx, source)
         await ctx.db.patch(
             source.id, pending=number, content_hash=digest, state="reading", error=rf.UNSET, updated=ctx.now() * 1000
         )
@@ -110,7 +110,7 @@ class Versions:
         await self.finish(ctx, source.id)
         return True
 
-    def check(self, key: str, text: str, cuts: Sequence[Cut] | None) -> None:
+    def check(self, key: str, text: str, cuts: Sequence[object] | None) -> None:
         """Raises ApplicationError for a text that can't be taken in; `cuts` None: it is not cut yet."""
         try:
             size = len(text.encode())
@@ -305,9 +305,16 @@ class Versions:
     async def drop(self, ctx: rf.MutationCtx, version: Version) -> None:
         """Removes a version with its text and its file. Its chunks and drafts are not its own."""
         await texts.forget(ctx, self._tables, version.source, version.number)
-        if version.file is not None and await ctx.storage.metadata(version.file) is not None:
-            await ctx.storage.delete(version.file)
         await ctx.db.delete(version.id)
+        if version.file is not None:
+            await self.release(ctx, version.file)
+
+    async def release(self, ctx: rf.MutationCtx, file: rf.Id[rf.File]) -> None:
+        """Deletes an original, unless a version has it: the same upload can have been added twice."""
+        table = self._tables.Version
+        used = await ctx.db.query(table).using(table.by_file, file=file).first()
+        if used is None and await ctx.storage.metadata(file) is not None:
+            await ctx.storage.delete(file)
 
     async def clear(self, ctx: rf.MutationCtx, source: Source) -> None:
         """Removes all that belongs to a source."""
