@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from reflow.rag.metrics import Expected
     from reflow.rag.openai_chat import OpenAIChat, SdkChat, configured_chat
     from reflow.rag.queries import Options, Question
-    from reflow.rag.rerank import FunctionReranker, Reranker
+    from reflow.rag.rerank import CohereReranker, FunctionReranker, RemoteReranker, Reranker, VoyageReranker
     from reflow.rag.spending import Budget, Entry, Price, Spending
     from reflow.rag.transform import Transformed, hypothetical, rewrite
 
@@ -41,6 +41,7 @@ _HOMES = {
     "Budget": "spending",
     "Chat": "chat",
     "Cohere": "embedders.cohere",
+    "CohereReranker": "rerank",
     "Corpus": "corpus",
     "Embedder": "embedders.base",
     "Entry": "spending",
@@ -60,6 +61,7 @@ _HOMES = {
     "PieceInput": "contents",
     "Price": "spending",
     "Question": "queries",
+    "RemoteReranker": "rerank",
     "Reranker": "rerank",
     "SdkChat": "openai_chat",
     "SearchSettings": "asking",
@@ -67,6 +69,7 @@ _HOMES = {
     "Transformed": "transform",
     "Usage": "chat",
     "Voyage": "embedders.voyage",
+    "VoyageReranker": "rerank",
     "configured_chat": "openai_chat",
     "configured_embedder": "configured",
     "hypothetical": "transform",
@@ -79,6 +82,7 @@ __all__ = [
     "Budget",
     "Chat",
     "Cohere",
+    "CohereReranker",
     "Corpus",
     "Embedder",
     "Entry",
@@ -98,6 +102,7 @@ __all__ = [
     "PieceInput",
     "Price",
     "Question",
+    "RemoteReranker",
     "Reranker",
     "SdkChat",
     "SearchSettings",
@@ -105,6 +110,7 @@ __all__ = [
     "Transformed",
     "Usage",
     "Voyage",
+    "VoyageReranker",
     "configured_chat",
     "configured_embedder",
     "hypothetical",
