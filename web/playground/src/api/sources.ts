@@ -104,7 +104,7 @@ type Optional = { name?: string; category?: string; importance?: number };
 
 export const sources = {
   put: mutation<Optional & { key: string; text: string; kind?: string; origin?: string }, Added>("sources:put"),
-  putFile: mutation<Optional & { file: string; key?: string; contentType?: string }, Added>("sources:putFile"),
+  putFile: mutation<Optional & { file: string; key?: string }, Added>("sources:putFile"),
   putUrl: mutation<Optional & { url: string; key?: string }, Added>("sources:putUrl"),
   uploadUrl: mutation<None, string>("sources:uploadUrl"),
   update: mutation<Optional & { source: string }, null>("sources:update"),

@@ -35,7 +35,7 @@ export function useUploads() {
             if (!answer.ok) throw new Error(await refusalOf(answer));
             const { storageId } = (await answer.json()) as { storageId: string };
             const name = path.split("/").at(-1)!;
-            await convex.mutation(sources.putFile, { file: storageId, key: path, name, contentType: type });
+            await convex.mutation(sources.putFile, { file: storageId, key: path, name });
             mark(path, { state: "done" });
           } catch (error) {
             mark(path, { state: "failed", error: reasonOf(error) });
