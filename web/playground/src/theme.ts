@@ -44,7 +44,9 @@ export const theme = createTheme({
   components: {
     Button: Button.extend({ defaultProps: { size: "xs", radius: "md" } }),
     TextInput: TextInput.extend({ defaultProps: { size: "sm" } }),
-    Tooltip: Tooltip.extend({ defaultProps: { openDelay: 350, fz: 12, radius: "sm", events: { hover: true, focus: true, touch: false } } }),
+    Tooltip: Tooltip.extend({
+      defaultProps: { openDelay: 350, fz: 12, radius: "sm", events: { hover: true, focus: true, touch: false } },
+    }),
     Popover: Popover.extend({ defaultProps: { shadow: "lg", radius: "md", transitionProps: { duration: 120 } } }),
     Modal: Modal.extend({ defaultProps: { radius: "lg", centered: true, transitionProps: { duration: 140 } } }),
   },

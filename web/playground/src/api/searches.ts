@@ -127,7 +127,9 @@ export const searches = {
   rerun: mutation<{ searchId: string }, null>("searches:rerun"),
   pin: mutation<{ searchId: string; pinned: boolean; name?: string }, null>("searches:pin"),
   delete: mutation<{ searchId: string }, null>("searches:delete"),
-  near: query<{ chunk: string; limit?: number; otherSources?: boolean; minLength?: number }, Near | null>("searches:near"),
+  near: query<{ chunk: string; limit?: number; otherSources?: boolean; minLength?: number }, Near | null>(
+    "searches:near",
+  ),
   choices: query<None, Choices>("searches:choices"),
   find: action<{ input: string; options?: Options }, { rows: ResultRow[] }>("searches:find"),
 };

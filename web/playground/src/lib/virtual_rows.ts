@@ -15,7 +15,8 @@ export function useVirtualRows(rows: number, rowPx: number, chosen: number | nul
     const box = ref.current;
     if (!box || chosen === null) return;
     const top = chosen * rowPx;
-    if (top < box.scrollTop || top + rowPx > box.scrollTop + box.clientHeight) box.scrollTop = top - box.clientHeight / 3;
+    if (top < box.scrollTop || top + rowPx > box.scrollTop + box.clientHeight)
+      box.scrollTop = top - box.clientHeight / 3;
   }, [chosen, rowPx]);
   const first = Math.max(0, Math.floor(view.top / rowPx) - BEYOND);
   const last = Math.min(rows, Math.ceil((view.top + view.height) / rowPx) + BEYOND);

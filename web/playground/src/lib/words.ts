@@ -15,9 +15,9 @@ export function brief(value: number): string {
   return short.format(value);
 }
 
-/** `1, "chunk"` → `1 chunk`; `2, "chunk"` → `2 chunks`. */
-export function many(value: number, noun: string): string {
-  return `${count(value)} ${noun}${value === 1 ? "" : "s"}`;
+/** `1, "chunk"` → `1 chunk`; `2, "chunk"` → `2 chunks`; `2, "query", "queries"` → `2 queries`. */
+export function many(value: number, noun: string, plural = `${noun}s`): string {
+  return `${count(value)} ${value === 1 ? noun : plural}`;
 }
 
 /** Say a length of time given in milliseconds: `0.4 ms`, `820 ms`, `4.2 s`, `3 min`. */
@@ -56,7 +56,9 @@ export function lines(first: number, last: number): string {
 /** Return a chunk's text without the heading it begins with, where that is shown beside it. */
 export function withoutHeading(text: string, headings: string[]): string {
   const match = /^\s*#{1,6}\s+(.+?)\s*(?:\n|$)/.exec(text);
-  return match && match[1] === headings.at(-1) && text.length > match[0].length ? text.slice(match[0].length).trimStart() : text;
+  return match && match[1] === headings.at(-1) && text.length > match[0].length
+    ? text.slice(match[0].length).trimStart()
+    : text;
 }
 
 /** Return what went wrong, without the client's envelope around it. */
@@ -80,5 +82,7 @@ export function wordsOf(question: string): string[] {
 }
 
 const UNMARKED = new Set(
-  "the and for are was were that this with what which who how why when where does did can could from into its not you your has have had but they their there about than then them our out all any".split(" "),
+  "the and for are was were that this with what which who how why when where does did can could from into its not you your has have had but they their there about than then them our out all any".split(
+    " ",
+  ),
 );

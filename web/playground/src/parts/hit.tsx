@@ -42,7 +42,11 @@ export function Hit({ row, rank, arrives, words = [], moved = 0, isTwin, text, h
         <span className="hit-rank number">
           {rank}
           {moved !== 0 && (
-            <span className="hit-moved" data-up={moved > 0 || undefined} title={`${moved > 0 ? "Up" : "Down"} ${many(Math.abs(moved), "place")}`}>
+            <span
+              className="hit-moved"
+              data-up={moved > 0 || undefined}
+              title={`${moved > 0 ? "Up" : "Down"} ${many(Math.abs(moved), "place")}`}
+            >
               <ArrowIcon size={11} />
             </span>
           )}
@@ -51,12 +55,16 @@ export function Hit({ row, rank, arrives, words = [], moved = 0, isTwin, text, h
         <a className="hit-name cut" data-row href={href ?? hashOf("sources", row.source, { chunk: row._id })}>
           {row.name ?? row.sourceName}
         </a>
-        <span className="hit-place quiet number">{row.page == null ? lines(row.firstLine, row.lastLine) : `page ${row.page}`}</span>
+        <span className="hit-place quiet number">
+          {row.page == null ? lines(row.firstLine, row.lastLine) : `page ${row.page}`}
+        </span>
         <CompareLink row={row} />
         <Score score={row.score} bar={row.bar} />
       </div>
       {(row.headings.length > 0 || row.name != null) && (
-        <p className="hit-trail cut">{[row.name == null ? null : row.sourceName, ...row.headings].filter(Boolean).join(" › ")}</p>
+        <p className="hit-trail cut">
+          {[row.name == null ? null : row.sourceName, ...row.headings].filter(Boolean).join(" › ")}
+        </p>
       )}
       <p className="hit-text">{text ?? <Marked text={withoutHeading(row.text, row.headings)} words={words} />}</p>
       {children}

@@ -18,7 +18,15 @@ type PaletteProps = { isOpen: boolean; close: () => void; openHelp: () => void }
 /** One field for everything: screens, sources, earlier searches, new searches and questions. */
 export function Palette({ isOpen, close, openHelp }: PaletteProps) {
   return (
-    <Modal.Root opened={isOpen} onClose={close} padding={0} size={620} yOffset="14vh" centered={false} transitionProps={{ duration: 0 }}>
+    <Modal.Root
+      opened={isOpen}
+      onClose={close}
+      padding={0}
+      size={620}
+      yOffset="14vh"
+      centered={false}
+      transitionProps={{ duration: 0 }}
+    >
       <Modal.Overlay />
       <Modal.Content aria-label="Search or jump to">
         <Modal.Body>{isOpen && <Content close={close} openHelp={openHelp} />}</Modal.Body>
@@ -75,7 +83,13 @@ function Content({ close, openHelp }: Omit<PaletteProps, "isOpen">) {
       </div>
       <div className="palette-list" id="palette-list" role="listbox" aria-label="Choices" ref={list}>
         {items.map((item, index) => (
-          <Row key={item.id} item={item} isChosen={index === chosen} isFirst={items[index - 1]?.group !== item.group} run={() => run(item)} />
+          <Row
+            key={item.id}
+            item={item}
+            isChosen={index === chosen}
+            isFirst={items[index - 1]?.group !== item.group}
+            run={() => run(item)}
+          />
         ))}
       </div>
     </div>
@@ -134,7 +148,14 @@ function useItems(text: string, openHelp: () => void): Item[] {
       if (fits(title)) items.push({ ...command(screen, "Go to", title, icon, () => go(screen)), end: keys });
     }
     for (const source of known.results.filter((one) => text && fits(`${one.name} ${one.key}`)).slice(0, SHOWN)) {
-      items.push({ id: source.id, group: "Sources", label: source.name, mark: <Dot of={source.id} />, end: source.kind, act: () => go("sources", source.id) });
+      items.push({
+        id: source.id,
+        group: "Sources",
+        label: source.name,
+        mark: <Dot of={source.id} />,
+        end: source.kind,
+        act: () => go("sources", source.id),
+      });
     }
     for (const search of past ?? []) {
       items.push(command(search._id, "Earlier searches", search.input, HistoryIcon, () => go("search", search._id)));

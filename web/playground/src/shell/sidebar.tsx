@@ -109,11 +109,20 @@ function Indexing() {
         )}
       </span>
       {totals.waiting > 0 && (
-        <span className="thin-bar" role="progressbar" aria-label="Embedded" aria-valuenow={Math.round((done / totals.chunks) * 100)}>
+        <span
+          className="thin-bar"
+          role="progressbar"
+          aria-label="Embedded"
+          aria-valuenow={Math.round((done / totals.chunks) * 100)}
+        >
           <span style={{ width: `${(done / totals.chunks) * 100}%` }} />
         </span>
       )}
-      {totals.failed > 0 && <span className="indexing-failed">{totals.failed === 1 ? "1 source" : `${count(totals.failed)} sources`} failed</span>}
+      {totals.failed > 0 && (
+        <span className="indexing-failed">
+          {totals.failed === 1 ? "1 source" : `${count(totals.failed)} sources`} failed
+        </span>
+      )}
     </a>
   );
 }

@@ -24,9 +24,15 @@ export function AnswerView({ row }: { row: AnswerRow }) {
   return (
     <article className="answer" aria-label={answer.question} data-state={answer.state}>
       <h2 className="question">{answer.question}</h2>
-      {answer.searched != null && answer.searched !== answer.question && <p className="searched">Searched for “{answer.searched}”</p>}
+      {answer.searched != null && answer.searched !== answer.question && (
+        <p className="searched">Searched for “{answer.searched}”</p>
+      )}
       <Kind answer={answer} />
-      {answer.state === "waiting" || answer.state === "searching" ? <UnderWay answer={answer} /> : <AnswerText answer={answer} isWriting={!isOver} />}
+      {answer.state === "waiting" || answer.state === "searching" ? (
+        <UnderWay answer={answer} />
+      ) : (
+        <AnswerText answer={answer} isWriting={!isOver} />
+      )}
       {answer.error && (
         <p className="answer-error" role="alert" data-mild={answer.state !== "failed" || undefined}>
           {answer.error}
@@ -47,7 +53,11 @@ export function AnswerView({ row }: { row: AnswerRow }) {
 function Kind({ answer }: { answer: Answer }) {
   if (answer.kind === "extractive") {
     return (
-      <Tooltip label="The sentences of the sources that fit best, word for word. Set a chat model to have answers written." multiline w={280}>
+      <Tooltip
+        label="The sentences of the sources that fit best, word for word. Set a chat model to have answers written."
+        multiline
+        w={280}
+      >
         <span className="tag" tabIndex={0}>
           extractive, no model was asked
         </span>
@@ -84,18 +94,28 @@ function Foot({ answer, isOver }: { answer: Answer; isOver: boolean }) {
           answer.model,
           isOver && answer.tokensIn > 0 && `${brief(answer.tokensIn)} tokens in, ${brief(answer.tokensOut)} out`,
           answer.cost != null && answer.cost > 0 && money(answer.cost),
-          answer.retries > 0 && many(answer.retries, "retry").replace("retrys", "retries"),
+          answer.retries > 0 && many(answer.retries, "retry", "retries"),
           deed.error !== null && reasonOf(deed.error),
         ]}
       />
       <span className="answer-acts">
         {!isOver && (
-          <Button variant="default" leftSection={<StopIcon size={13} />} onClick={() => void stop({ answer: answer._id })}>
+          <Button
+            variant="default"
+            leftSection={<StopIcon size={13} />}
+            onClick={() => void stop({ answer: answer._id })}
+          >
             Stop
           </Button>
         )}
         {isOver && (
-          <Button variant="subtle" color="gray" leftSection={<RetryIcon size={13} />} loading={deed.isRunning} onClick={() => void deed.run({ answer: answer._id })}>
+          <Button
+            variant="subtle"
+            color="gray"
+            leftSection={<RetryIcon size={13} />}
+            loading={deed.isRunning}
+            onClick={() => void deed.run({ answer: answer._id })}
+          >
             {answer.state === "done" ? "Again" : "Retry"}
           </Button>
         )}

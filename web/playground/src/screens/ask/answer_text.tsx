@@ -19,8 +19,14 @@ function Page({ answer, page, isWriting }: { answer: Answer; page: number; isWri
   const text = useQuery(answers.blocks, { answer: answer._id, page });
   return (
     <>
-      {text?.blocks.map((block) => <Block key={block.number} spans={block.spans} answer={answer} />)}
-      {text?.full ? <Page answer={answer} page={page + 1} isWriting={isWriting} /> : isWriting && <span className="caret" aria-hidden="true" />}
+      {text?.blocks.map((block) => (
+        <Block key={block.number} spans={block.spans} answer={answer} />
+      ))}
+      {text?.full ? (
+        <Page answer={answer} page={page + 1} isWriting={isWriting} />
+      ) : (
+        isWriting && <span className="caret" aria-hidden="true" />
+      )}
     </>
   );
 }
@@ -30,10 +36,17 @@ type BlockProps = { spans: Span[]; answer: Answer };
 const Block = memo(
   function Block({ spans, answer }: BlockProps) {
     return spans.map((span, index) =>
-      span.passages ? <Citation key={index} numbers={span.passages} answer={answer} /> : <span key={index}>{span.text}</span>,
+      span.passages ? (
+        <Citation key={index} numbers={span.passages} answer={answer} />
+      ) : (
+        <span key={index}>{span.text}</span>
+      ),
     );
   },
-  (was, is) => was.spans.length === is.spans.length && was.answer.passages === is.answer.passages && textOf(was.spans) === textOf(is.spans),
+  (was, is) =>
+    was.spans.length === is.spans.length &&
+    was.answer.passages === is.answer.passages &&
+    textOf(was.spans) === textOf(is.spans),
 );
 
 const textOf = (spans: Span[]) => spans.map((span) => span.text).join("");

@@ -10,7 +10,14 @@ type InspectorProps = { answer: Answer; isOpen: boolean; close: () => void };
 /** How an answer came about: what was found, what was sent, what it took. */
 export function Inspector({ answer, isOpen, close }: InspectorProps) {
   return (
-    <Drawer opened={isOpen} onClose={close} position="right" size="lg" title="How this answer came about" closeButtonProps={{ "aria-label": "Close" }}>
+    <Drawer
+      opened={isOpen}
+      onClose={close}
+      position="right"
+      size="lg"
+      title="How this answer came about"
+      closeButtonProps={{ "aria-label": "Close" }}
+    >
       {isOpen && <Content answer={answer} />}
     </Drawer>
   );

@@ -23,7 +23,9 @@ export function Passages({ answer }: { answer: Answer }) {
       {cited.length > 0 && <Cards passages={cited} label="Cited" />}
       {others.length > 0 && (
         <details>
-          <summary>{cited.length > 0 ? `${many(others.length, "passage")} not cited` : many(others.length, "passage")}</summary>
+          <summary>
+            {cited.length > 0 ? `${many(others.length, "passage")} not cited` : many(others.length, "passage")}
+          </summary>
           <Cards passages={others} label="Not cited" />
         </details>
       )}
@@ -57,7 +59,12 @@ function Card({ passage }: { passage: Passage }) {
       </span>
     </>
   );
-  if (href === null) return <span className="passage" data-gone>{content}</span>;
+  if (href === null)
+    return (
+      <span className="passage" data-gone>
+        {content}
+      </span>
+    );
   return (
     <a className="passage plain" href={href}>
       {content}

@@ -12,7 +12,8 @@ export function PromptView({ prompt }: { prompt: Prompt }) {
         </span>
         <span className="number quiet">
           about {count(prompt.tokens)} of {count(prompt.budget)} tokens
-          {prompt.passages.length > prompt.used && `; ${many(prompt.passages.length - prompt.used, "passage")} left out for want of room`}
+          {prompt.passages.length > prompt.used &&
+            `; ${many(prompt.passages.length - prompt.used, "passage")} left out for want of room`}
         </span>
       </p>
       {prompt.messages.map((message, index) => (
@@ -21,7 +22,9 @@ export function PromptView({ prompt }: { prompt: Prompt }) {
           <pre tabIndex={0}>{message.content}</pre>
         </section>
       ))}
-      {prompt.messages.length === 0 && <p className="quiet">No model is asked: the answer is put together from the passages.</p>}
+      {prompt.messages.length === 0 && (
+        <p className="quiet">No model is asked: the answer is put together from the passages.</p>
+      )}
     </div>
   );
 }

@@ -42,7 +42,13 @@ export function AskScreen({ id }: { id: string | null }) {
   return (
     <>
       <Header title="Ask" note={thread?.title}>
-        <Button variant="default" className="threads-button" leftSection={<HistoryIcon size={14} />} onClick={list.toggle} aria-expanded={isListOpen}>
+        <Button
+          variant="default"
+          className="threads-button"
+          leftSection={<HistoryIcon size={14} />}
+          onClick={list.toggle}
+          aria-expanded={isListOpen}
+        >
           Threads
         </Button>
         <Button variant="default" leftSection={<EditIcon size={14} />} onClick={templates.open}>
@@ -59,7 +65,9 @@ export function AskScreen({ id }: { id: string | null }) {
           <ThreadList here={id} isOpen={isListOpen} close={list.close} />
         </Boundary>
         <div className="ask-main">
-          <Boundary key={id} what="The conversation">{id ? <Conversation thread={id} /> : <Beginning ask={(question) => void run(question, ways)} />}</Boundary>
+          <Boundary key={id} what="The conversation">
+            {id ? <Conversation thread={id} /> : <Beginning ask={(question) => void run(question, ways)} />}
+          </Boundary>
           <div className="ask-foot">
             {deed.error !== null && <Problem title="The question could not be asked" error={deed.error} />}
             <Composer key={id} isAsking={deed.isRunning} ask={(question) => run(question, ways)}>
@@ -83,8 +91,8 @@ function Beginning({ ask }: { ask: (question: string) => void }) {
       </span>
       <h2>Ask the corpus</h2>
       <p>
-        Each answer says where it is from: a click on a mark such as <span className="cite-sample">1</span> opens the very
-        lines. Everybody who watches sees the same words as they come.
+        Each answer says where it is from: a click on a mark such as <span className="cite-sample">1</span> opens the
+        very lines. Everybody who watches sees the same words as they come.
       </p>
       <div className="chips">
         {EXAMPLES.map((example) => (

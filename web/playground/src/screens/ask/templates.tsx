@@ -14,7 +14,14 @@ type TemplatesProps = { isOpen: boolean; close: () => void };
 /** Where prompts are seen and changed. */
 export function Templates({ isOpen, close }: TemplatesProps) {
   return (
-    <Drawer opened={isOpen} onClose={close} position="right" size="xl" title="Templates" closeButtonProps={{ "aria-label": "Close" }}>
+    <Drawer
+      opened={isOpen}
+      onClose={close}
+      position="right"
+      size="xl"
+      title="Templates"
+      closeButtonProps={{ "aria-label": "Close" }}
+    >
       {isOpen && <Content />}
     </Drawer>
   );
@@ -47,18 +54,41 @@ function Editor({ template }: { template: Template }) {
   const saving = useDeed(save);
   const [wanted] = useDebouncedValue(draft, 200);
   const { name, instructions, prompt, tokenBudget } = draft;
-  const problems = useQuery(templates.check, { name: wanted.name, instructions: wanted.instructions, prompt: wanted.prompt }) ?? [];
-  const isChanged = prompt !== template.prompt || instructions !== template.instructions || tokenBudget !== template.tokenBudget;
+  const problems =
+    useQuery(templates.check, { name: wanted.name, instructions: wanted.instructions, prompt: wanted.prompt }) ?? [];
+  const isChanged =
+    prompt !== template.prompt || instructions !== template.instructions || tokenBudget !== template.tokenBudget;
   const set = (part: Partial<Template>) => setDraft({ ...draft, ...part });
   return (
     <>
-      <Textarea label="Instructions" autosize minRows={3} maxRows={14} classNames={{ input: "mono" }} value={instructions} onChange={(event) => set({ instructions: event.currentTarget.value })} />
-      <Textarea label="Prompt" autosize minRows={5} maxRows={18} classNames={{ input: "mono" }} value={prompt} onChange={(event) => set({ prompt: event.currentTarget.value })} />
+      <Textarea
+        label="Instructions"
+        autosize
+        minRows={3}
+        maxRows={14}
+        classNames={{ input: "mono" }}
+        value={instructions}
+        onChange={(event) => set({ instructions: event.currentTarget.value })}
+      />
+      <Textarea
+        label="Prompt"
+        autosize
+        minRows={5}
+        maxRows={18}
+        classNames={{ input: "mono" }}
+        value={prompt}
+        onChange={(event) => set({ prompt: event.currentTarget.value })}
+      />
       <dl className="fields">
         {template.fields.map((field) => (
           <div key={field.name}>
             <dt>
-              <button type="button" className="field mono" title="Put it at the end of the prompt" onClick={() => set({ prompt: `${prompt}{${field.name}}` })}>
+              <button
+                type="button"
+                className="field mono"
+                title="Put it at the end of the prompt"
+                onClick={() => set({ prompt: `${prompt}{${field.name}}` })}
+              >
                 {`{${field.name}}`}
               </button>
             </dt>
@@ -69,7 +99,14 @@ function Editor({ template }: { template: Template }) {
           </div>
         ))}
       </dl>
-      <NumberInput label="Token budget" description="Passages that go beyond it are left out, the weakest first" min={100} step={100} value={tokenBudget} onChange={(value) => typeof value === "number" && set({ tokenBudget: value })} />
+      <NumberInput
+        label="Token budget"
+        description="Passages that go beyond it are left out, the weakest first"
+        min={100}
+        step={100}
+        value={tokenBudget}
+        onChange={(value) => typeof value === "number" && set({ tokenBudget: value })}
+      />
       {problems.length > 0 && (
         <ul className="template-problems" role="alert">
           {problems.map((problem) => (
@@ -83,7 +120,11 @@ function Editor({ template }: { template: Template }) {
         </p>
       )}
       <div className="template-acts">
-        <Button loading={saving.isRunning} disabled={!isChanged || problems.length > 0} onClick={() => void saving.run({ name, instructions, prompt, tokenBudget })}>
+        <Button
+          loading={saving.isRunning}
+          disabled={!isChanged || problems.length > 0}
+          onClick={() => void saving.run({ name, instructions, prompt, tokenBudget })}
+        >
           Save
         </Button>
         {template.changed && (
@@ -114,8 +155,19 @@ function Preview({ template, isSound }: { template: Template; isSound: boolean }
           void deed.run();
         }}
       >
-        <TextInput label="Try it with a question" placeholder="What would be sent for…" value={question} onChange={(event) => setQuestion(event.currentTarget.value)} />
-        <Button type="submit" size="sm" variant="default" loading={deed.isRunning} disabled={!question.trim() || !isSound}>
+        <TextInput
+          label="Try it with a question"
+          placeholder="What would be sent for…"
+          value={question}
+          onChange={(event) => setQuestion(event.currentTarget.value)}
+        />
+        <Button
+          type="submit"
+          size="sm"
+          variant="default"
+          loading={deed.isRunning}
+          disabled={!question.trim() || !isSound}
+        >
           Preview
         </Button>
       </form>

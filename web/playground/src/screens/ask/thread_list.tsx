@@ -15,7 +15,9 @@ export function ThreadList({ here, isOpen, close }: ThreadListProps) {
   const list = usePaginatedQuery(threads.list, {}, { initialNumItems: PAGE });
   return (
     <nav className="threads" aria-label="Threads" data-open={isOpen || undefined} onClick={close}>
-      {list.status !== "LoadingFirstPage" && list.results.length === 0 && <p className="threads-none">Your questions will be listed here.</p>}
+      {list.status !== "LoadingFirstPage" && list.results.length === 0 && (
+        <p className="threads-none">Your questions will be listed here.</p>
+      )}
       <ul>
         {list.results.map((thread) => (
           <Line key={thread._id} thread={thread} isHere={thread._id === here} />

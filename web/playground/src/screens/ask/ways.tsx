@@ -56,7 +56,8 @@ function Form({ ways, change }: AskedWithProps) {
   const usable = made.map((template) => template.name).filter((name) => name !== "condense");
   return (
     <>
-      <MultiSelect comboboxProps={INSIDE}
+      <MultiSelect
+        comboboxProps={INSIDE}
         label="From these sources"
         size="xs"
         searchable
@@ -67,8 +68,23 @@ function Form({ ways, change }: AskedWithProps) {
         onChange={(value) => change({ sources: value })}
       />
       <div className="option-row">
-        <Select comboboxProps={INSIDE} label="Template" size="xs" data={usable} allowDeselect={false} value={ways.template} onChange={(value) => change({ template: value ?? "answer" })} />
-        <NumberInput label="Passages" size="xs" min={1} max={40} value={ways.limit} onChange={(value) => typeof value === "number" && value > 0 && change({ limit: value })} />
+        <Select
+          comboboxProps={INSIDE}
+          label="Template"
+          size="xs"
+          data={usable}
+          allowDeselect={false}
+          value={ways.template}
+          onChange={(value) => change({ template: value ?? "answer" })}
+        />
+        <NumberInput
+          label="Passages"
+          size="xs"
+          min={1}
+          max={40}
+          value={ways.limit}
+          onChange={(value) => typeof value === "number" && value > 0 && change({ limit: value })}
+        />
       </div>
       <SegmentedControl
         aria-label="How passages are found"

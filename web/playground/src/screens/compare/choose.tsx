@@ -49,7 +49,12 @@ function Found({ text }: { text: string }) {
       isWanted = false;
     };
   }, [find, text]);
-  if (error !== null) return <p role="alert" className="outcome" data-error>{reasonOf(error)}</p>;
+  if (error !== null)
+    return (
+      <p role="alert" className="outcome" data-error>
+        {reasonOf(error)}
+      </p>
+    );
   if (rows === null) return <Waiting />;
   if (rows.length === 0) return <Empty icon={CompareIcon} title="No chunk is found" />;
   return <Cards label="Found chunks" chunks={rows.map((row) => ({ ...row, id: row._id }))} />;
@@ -63,7 +68,15 @@ function BySource() {
   if (found.status === "LoadingFirstPage") return <Waiting />;
   if (withChunks.length === 0) {
     return (
-      <Empty icon={CompareIcon} title="Nothing to compare yet" actions={<a className="link" href={hashOf("sources", null, { add: 1 })}>Add a source</a>}>
+      <Empty
+        icon={CompareIcon}
+        title="Nothing to compare yet"
+        actions={
+          <a className="link" href={hashOf("sources", null, { add: 1 })}>
+            Add a source
+          </a>
+        }
+      >
         Every chunk of a source can be compared with all others once it is embedded.
       </Empty>
     );
@@ -115,7 +128,9 @@ function Cards({ label, chunks }: { label: string; chunks: Card[] }) {
           <a className="card plain" href={hashOf("compare", chunk.id)} data-row>
             <span className="card-head">
               <Dot of={chunk.source} />
-              <span className="cut">{chunk.name ?? chunk.headings.at(-1) ?? lines(chunk.firstLine, chunk.lastLine)}</span>
+              <span className="cut">
+                {chunk.name ?? chunk.headings.at(-1) ?? lines(chunk.firstLine, chunk.lastLine)}
+              </span>
             </span>
             <span className="card-text">{withoutHeading(chunk.text, chunk.headings)}</span>
           </a>

@@ -27,7 +27,12 @@ export function CompareScreen({ id }: { id: string | null }) {
       <Header title="Compare" note={id ? "A chunk and what is nearest to it" : "Choose a chunk to begin with"}>
         {id && (
           <>
-            <Switch size="xs" label="Other sources only" checked={isFar} onChange={(event) => setFar(event.currentTarget.checked)} />
+            <Switch
+              size="xs"
+              label="Other sources only"
+              checked={isFar}
+              onChange={(event) => setFar(event.currentTarget.checked)}
+            />
             <Button component="a" href={hashOf("compare")} variant="default" leftSection={<CloseIcon size={14} />}>
               Clear
             </Button>
@@ -88,9 +93,16 @@ function Target({ near: { target } }: { near: Near }) {
 /** The neighbours; digits walk on, Backspace goes back. */
 function Walk({ near }: { near: Near }) {
   const arrives = useArrivals();
-  const digits = near.rows.slice(0, 9).map((row, index): [string, () => void] => [String(index + 1), () => go("compare", row._id)]);
+  const digits = near.rows
+    .slice(0, 9)
+    .map((row, index): [string, () => void] => [String(index + 1), () => go("compare", row._id)]);
   useHotkeys([...digits, ["Backspace", () => window.history.back()]]);
-  if (near.error) return <p className="column-note" data-bad role="alert">{near.error}</p>;
+  if (near.error)
+    return (
+      <p className="column-note" data-bad role="alert">
+        {near.error}
+      </p>
+    );
   if (near.rows.length === 0) {
     return (
       <Empty icon={CompareIcon} title="It has no neighbours">
@@ -101,7 +113,10 @@ function Walk({ near }: { near: Near }) {
   return (
     <section className="column" aria-label="Nearest">
       <h2 className="column-title">
-        Nearest <span>press <Key>1</Key> to <Key>9</Key> to walk, <Key>Backspace</Key> goes back</span>
+        Nearest{" "}
+        <span>
+          press <Key>1</Key> to <Key>9</Key> to walk, <Key>Backspace</Key> goes back
+        </span>
       </h2>
       <ol className="hits" aria-label="Nearest neighbours">
         {near.rows.map((row, index) => (

@@ -31,7 +31,12 @@ export function Trail({ steps, here }: { steps: Step[]; here: string }) {
   return (
     <nav className="steps" aria-label="Way">
       {steps.map((step) => (
-        <a key={step.chunk} className="step plain" href={hashOf("compare", step.chunk)} aria-current={step.chunk === here ? "step" : undefined}>
+        <a
+          key={step.chunk}
+          className="step plain"
+          href={hashOf("compare", step.chunk)}
+          aria-current={step.chunk === here ? "step" : undefined}
+        >
           <Dot of={step.source} />
           <span className="cut">{step.label}</span>
         </a>

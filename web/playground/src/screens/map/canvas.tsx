@@ -24,7 +24,10 @@ export function Canvas({ pointed, point, choose, ...scene }: CanvasProps) {
   const drag = useRef<{ x: number; y: number; isMoving: boolean } | null>(null);
   const scheme = useComputedColorScheme();
   const { points, isShown, found, question } = scene;
-  const all = useMemo(() => (question ? [...points, { ...question, chunk: "", source: "" }] : points), [points, question]);
+  const all = useMemo(
+    () => (question ? [...points, { ...question, chunk: "", source: "" }] : points),
+    [points, question],
+  );
   const whole = useMemo(() => wholeView(all, size), [all, size]);
   const view = moved ?? whole;
   const grid = useMemo(() => new Grid(points, view, isShown), [points, view, isShown]);
@@ -38,8 +41,15 @@ export function Canvas({ pointed, point, choose, ...scene }: CanvasProps) {
     canvas.current!.height = size.height * ratio;
     context.scale(ratio, ratio);
     const style = getComputedStyle(canvas.current!);
-    const [ink, panel, line, accent] = ["--map-ink", "--map-ground", "--map-line", "--map-accent"].map((name) => style.getPropertyValue(name));
-    draw(context, { points, isShown, found, question, pointed }, view, size, { ink: ink!, panel: panel!, line: line!, accent: accent! });
+    const [ink, panel, line, accent] = ["--map-ink", "--map-ground", "--map-line", "--map-accent"].map((name) =>
+      style.getPropertyValue(name),
+    );
+    draw(context, { points, isShown, found, question, pointed }, view, size, {
+      ink: ink!,
+      panel: panel!,
+      line: line!,
+      accent: accent!,
+    });
   }, [points, isShown, found, question, pointed, view, size, scheme]);
 
   const where = (event: PointerEvent) => {
@@ -132,7 +142,10 @@ function useSize(canvas: { current: HTMLCanvasElement | null }, set: (size: Size
 }
 
 /** The wheel's events must be taken without React, which can't keep them from scrolling the page. */
-function useWheel(canvas: { current: HTMLCanvasElement | null }, zoom: (factor: number, at: { x: number; y: number }) => void): void {
+function useWheel(
+  canvas: { current: HTMLCanvasElement | null },
+  zoom: (factor: number, at: { x: number; y: number }) => void,
+): void {
   const latest = useRef(zoom);
   useEffect(() => {
     latest.current = zoom;

@@ -52,7 +52,12 @@ export function draw(context: CanvasRenderingContext2D, scene: Scene, view: View
 }
 
 /** Lines from a question to what it found. */
-function drawWays(context: CanvasRenderingContext2D, ends: { x: number; y: number }[], from: { x: number; y: number }, colours: Colours) {
+function drawWays(
+  context: CanvasRenderingContext2D,
+  ends: { x: number; y: number }[],
+  from: { x: number; y: number },
+  colours: Colours,
+) {
   context.strokeStyle = colours.accent;
   context.lineWidth = 1;
   context.globalAlpha = 0.45;

@@ -12,7 +12,12 @@ export function Legend({ largest, only, show }: LegendProps) {
       <ul>
         {largest.map((source) => (
           <li key={source.source}>
-            <button type="button" data-row aria-pressed={only === source.source} onClick={() => show(only === source.source ? null : source.source)}>
+            <button
+              type="button"
+              data-row
+              aria-pressed={only === source.source}
+              onClick={() => show(only === source.source ? null : source.source)}
+            >
               <Dot of={source.source} />
               <span className="cut">{source.name}</span>
               <span className="quiet number">{count(source.count)}</span>

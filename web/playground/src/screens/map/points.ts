@@ -8,7 +8,13 @@ export function usePoints(state: MapState | undefined): Point[] | null {
   const version = state?.version ?? 0;
   const blocks = version > 0 ? (state?.blocks ?? 0) : 0;
   const asked = useMemo(
-    () => Object.fromEntries(Array.from({ length: blocks }, (_, number) => [String(number), { query: maps.points, args: { version, number } }])),
+    () =>
+      Object.fromEntries(
+        Array.from({ length: blocks }, (_, number) => [
+          String(number),
+          { query: maps.points, args: { version, number } },
+        ]),
+      ),
     [version, blocks],
   );
   const found = useQueries(asked) as Record<string, Points | null | undefined | Error>;

@@ -47,7 +47,12 @@ export function MapScreen() {
         {state?.state === "making" && <State of="running" label="Being made" />}
         {state && state.version > 0 && (
           <Tooltip label="Make it anew from all vectors">
-            <Button variant={isStale ? "light" : "default"} leftSection={<RetryIcon size={14} />} disabled={state.state === "making"} onClick={() => void run({})}>
+            <Button
+              variant={isStale ? "light" : "default"}
+              leftSection={<RetryIcon size={14} />}
+              disabled={state.state === "making"}
+              onClick={() => void run({})}
+            >
               {isStale ? "Chunks changed: make anew" : "Make anew"}
             </Button>
           </Tooltip>
@@ -55,7 +60,14 @@ export function MapScreen() {
       </Header>
       {deed.error !== null && <Problem title="The map could not be made" error={deed.error} />}
       {state?.state === "failed" && <Problem title="The map could not be made" error={new Error(state.error ?? "")} />}
-      {points && points.length > 0 && state ? <There state={state} points={points} /> : <NotYet isComing={totals === undefined || (isDrawable && state?.state !== "failed")} hasFailed={state?.state === "failed"} />}
+      {points && points.length > 0 && state ? (
+        <There state={state} points={points} />
+      ) : (
+        <NotYet
+          isComing={totals === undefined || (isDrawable && state?.state !== "failed")}
+          hasFailed={state?.state === "failed"}
+        />
+      )}
     </>
   );
 }
@@ -64,7 +76,9 @@ function Note({ state }: { state: MapState }) {
   const now = useNow();
   return (
     <>
-      {state.count < state.total ? `${count(state.count)} of ${many(state.total, "chunk")}` : many(state.count, "chunk")}
+      {state.count < state.total
+        ? `${count(state.count)} of ${many(state.total, "chunk")}`
+        : many(state.count, "chunk")}
       {state.made != null && `, made ${ago(state.made, now)}`}
       {state.explained != null && `, shows ${Math.round(state.explained * 100)} % of the differences`}
     </>
@@ -141,7 +155,11 @@ function There({ state, points }: { state: MapState; points: Point[] }) {
 function Asked({ search }: { search: SearchRow | undefined }) {
   return (
     <p className="map-asked">
-      {search?.state === "pending" ? <State of="pending" /> : <span className="quiet">The star is the question, lines lead to what it finds.</span>}
+      {search?.state === "pending" ? (
+        <State of="pending" />
+      ) : (
+        <span className="quiet">The star is the question, lines lead to what it finds.</span>
+      )}
       <button type="button" className="link-button" onClick={() => amend({ search: null })}>
         Clear
       </button>

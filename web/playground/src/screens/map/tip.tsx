@@ -12,14 +12,25 @@ export function Tip({ pointed, rank }: { pointed: Pointed; rank: number | undefi
   const source = useQuery(sources.get, { source: pointed.point.source });
   const isThis = asked === pointed.point.chunk;
   return (
-    <div className="map-tip" style={{ left: pointed.x, top: pointed.y }} data-below={pointed.y < 190 || undefined} data-right={pointed.x < 170 || undefined}>
+    <div
+      className="map-tip"
+      style={{ left: pointed.x, top: pointed.y }}
+      data-below={pointed.y < 190 || undefined}
+      data-right={pointed.x < 170 || undefined}
+    >
       <p className="map-tip-head">
         <Dot of={pointed.point.source} />
         <strong className="cut">{source?.name ?? "…"}</strong>
         {rank !== undefined && <span className="tag">hit {rank}</span>}
         {isThis && chunk && <span className="quiet">{lines(chunk.firstLine, chunk.lastLine)}</span>}
       </p>
-      <p className="map-tip-text">{isThis && chunk ? withoutHeading(chunk.text, chunk.headings) : isThis && chunk === null ? "Changed or deleted since the map was made." : "…"}</p>
+      <p className="map-tip-text">
+        {isThis && chunk
+          ? withoutHeading(chunk.text, chunk.headings)
+          : isThis && chunk === null
+            ? "Changed or deleted since the map was made."
+            : "…"}
+      </p>
     </div>
   );
 }

@@ -37,10 +37,16 @@ export function SearchBox({ input, isWanted, search }: BoxProps) {
         leftSection={<SearchIcon size={16} />}
         rightSection={
           text ? (
-            <ActionIcon variant="subtle" color="gray" size="sm" aria-label="Clear" onClick={() => {
-              setText("");
-              box.current?.focus();
-            }}>
+            <ActionIcon
+              variant="subtle"
+              color="gray"
+              size="sm"
+              aria-label="Clear"
+              onClick={() => {
+                setText("");
+                box.current?.focus();
+              }}
+            >
               <CloseIcon size={14} />
             </ActionIcon>
           ) : (

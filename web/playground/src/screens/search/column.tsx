@@ -53,7 +53,11 @@ function Found(props: ColumnProps) {
       {results.error && <Note isBad>{results.error}</Note>}
       {results.note && <Note>{results.note}</Note>}
       {results.stale && <Note>What was reranked has changed since: run the search again.</Note>}
-      {results.rows.length === 0 ? <Nothing mode={mode} /> : <Rows {...props} rows={results.rows} textOf={(row) => aroundOf(row, results)} />}
+      {results.rows.length === 0 ? (
+        <Nothing mode={mode} />
+      ) : (
+        <Rows {...props} rows={results.rows} textOf={(row) => aroundOf(row, results)} />
+      )}
     </>
   );
 }
@@ -65,7 +69,11 @@ function Explanation(props: ColumnProps) {
   if (explained.rows.length === 0) return <Nothing mode={mode} />;
   return (
     <>
-      <Rows {...props} rows={explained.rows} whyOf={(row) => <Why row={row} weight={search.options.weight ?? 0.75} mode={mode} />} />
+      <Rows
+        {...props}
+        rows={explained.rows}
+        whyOf={(row) => <Why row={row} weight={search.options.weight ?? 0.75} mode={mode} />}
+      />
       <LeftOut rows={explained.leftOut} />
     </>
   );

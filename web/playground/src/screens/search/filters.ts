@@ -94,7 +94,9 @@ export function wishesOf(options: Options): Wishes {
 
 /** Return how many options are unusual, for the button's badge. */
 export function unusual(wishes: Wishes): number {
-  return (Object.keys(USUAL) as (keyof Wishes)[]).filter((name) => JSON.stringify(wishes[name]) !== JSON.stringify(USUAL[name])).length;
+  return (Object.keys(USUAL) as (keyof Wishes)[]).filter(
+    (name) => JSON.stringify(wishes[name]) !== JSON.stringify(USUAL[name]),
+  ).length;
 }
 
 function isJson(text: string): boolean {

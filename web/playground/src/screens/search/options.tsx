@@ -1,4 +1,15 @@
-import { Button, Indicator, MultiSelect, NumberInput, Popover, SegmentedControl, Select, Slider, Switch, Textarea } from "@mantine/core";
+import {
+  Button,
+  Indicator,
+  MultiSelect,
+  NumberInput,
+  Popover,
+  SegmentedControl,
+  Select,
+  Slider,
+  Switch,
+  Textarea,
+} from "@mantine/core";
 import { usePaginatedQuery, useQuery } from "convex/react";
 import { useState } from "react";
 import { searches } from "../../api/searches.ts";
@@ -24,7 +35,9 @@ export function OptionsButton({ wishes, change }: OptionsProps) {
           </Button>
         </Popover.Target>
       </Indicator>
-      <Popover.Dropdown className="options" maw="calc(100vw - 20px)">{isOpen && <Form wishes={wishes} change={change} />}</Popover.Dropdown>
+      <Popover.Dropdown className="options" maw="calc(100vw - 20px)">
+        {isOpen && <Form wishes={wishes} change={change} />}
+      </Popover.Dropdown>
     </Popover>
   );
 }
@@ -65,15 +78,54 @@ function Form({ wishes, change }: OptionsProps) {
         ]}
       />
       <div className="option-row">
-        <NumberInput label="Results" size="xs" min={1} max={100} value={wishes.limit} onChange={(value) => typeof value === "number" && value > 0 && set({ limit: value })} />
-        <NumberInput label="Least length" size="xs" min={0} step={50} value={wishes.minLength} onChange={(value) => typeof value === "number" && set({ minLength: value })} />
-        <NumberInput label="Neighbours" size="xs" min={0} max={10} value={wishes.around} onChange={(value) => typeof value === "number" && set({ around: value })} />
+        <NumberInput
+          label="Results"
+          size="xs"
+          min={1}
+          max={100}
+          value={wishes.limit}
+          onChange={(value) => typeof value === "number" && value > 0 && set({ limit: value })}
+        />
+        <NumberInput
+          label="Least length"
+          size="xs"
+          min={0}
+          step={50}
+          value={wishes.minLength}
+          onChange={(value) => typeof value === "number" && set({ minLength: value })}
+        />
+        <NumberInput
+          label="Neighbours"
+          size="xs"
+          min={0}
+          max={10}
+          value={wishes.around}
+          onChange={(value) => typeof value === "number" && set({ around: value })}
+        />
       </div>
       <div className="option-row">
-        <Select comboboxProps={INSIDE} label="Category" size="xs" placeholder="any" clearable data={choices?.categories ?? []} value={wishes.category} onChange={(value) => set({ category: value })} />
-        <MultiSelect comboboxProps={INSIDE} label="Kinds" size="xs" placeholder={wishes.kinds.length ? "" : "any"} data={KINDS} value={wishes.kinds} onChange={(value) => set({ kinds: value })} />
+        <Select
+          comboboxProps={INSIDE}
+          label="Category"
+          size="xs"
+          placeholder="any"
+          clearable
+          data={choices?.categories ?? []}
+          value={wishes.category}
+          onChange={(value) => set({ category: value })}
+        />
+        <MultiSelect
+          comboboxProps={INSIDE}
+          label="Kinds"
+          size="xs"
+          placeholder={wishes.kinds.length ? "" : "any"}
+          data={KINDS}
+          value={wishes.kinds}
+          onChange={(value) => set({ kinds: value })}
+        />
       </div>
-      <MultiSelect comboboxProps={INSIDE}
+      <MultiSelect
+        comboboxProps={INSIDE}
         label="Sources"
         size="xs"
         placeholder={wishes.sources.length ? "" : "all"}
@@ -93,12 +145,32 @@ function Form({ wishes, change }: OptionsProps) {
         onChange={(value) => typeof value === "number" && set({ narrow: value })}
       />
       {choices && choices.transforms.length > 0 && (
-        <Select comboboxProps={INSIDE} label="Change the question first" size="xs" placeholder="no" clearable data={choices.transforms} value={wishes.transform} onChange={(value) => set({ transform: value })} />
+        <Select
+          comboboxProps={INSIDE}
+          label="Change the question first"
+          size="xs"
+          placeholder="no"
+          clearable
+          data={choices.transforms}
+          value={wishes.transform}
+          onChange={(value) => set({ transform: value })}
+        />
       )}
-      {choices?.rerank && <Switch label="Rank the best again with the reranker" size="sm" checked={wishes.rerank} onChange={(event) => set({ rerank: event.currentTarget.checked })} />}
+      {choices?.rerank && (
+        <Switch
+          label="Rank the best again with the reranker"
+          size="sm"
+          checked={wishes.rerank}
+          onChange={(event) => set({ rerank: event.currentTarget.checked })}
+        />
+      )}
       <Textarea
         label="Filter"
-        description={choices?.filters.length ? `In Pinecone's language, on ${choices.filters.join(", ")}` : "In Pinecone's language"}
+        description={
+          choices?.filters.length
+            ? `In Pinecone's language, on ${choices.filters.join(", ")}`
+            : "In Pinecone's language"
+        }
         size="xs"
         autosize
         minRows={1}

@@ -47,7 +47,11 @@ export function SearchScreen({ id }: { id: string | null }) {
     <>
       <header className="header search-header">
         <h1 className="unseen">Search lab</h1>
-        <SearchBox input={search?.input ?? asked ?? ""} isWanted={params.has("focus") || id === null} search={(input) => void run(input, wishes)} />
+        <SearchBox
+          input={search?.input ?? asked ?? ""}
+          isWanted={params.has("focus") || id === null}
+          search={(input) => void run(input, wishes)}
+        />
         <OptionsButton wishes={wishes} change={change} />
       </header>
       <div className="body">
@@ -72,7 +76,12 @@ function Lab({ search }: { search: SearchRow }) {
         <About search={search} />
         <span className="lab-acts">
           <Tooltip label="Show what each score is made of (X)">
-            <Button variant={isExplained ? "light" : "default"} leftSection={<InfoIcon size={14} />} aria-pressed={isExplained} onClick={() => setExplained(!isExplained)}>
+            <Button
+              variant={isExplained ? "light" : "default"}
+              leftSection={<InfoIcon size={14} />}
+              aria-pressed={isExplained}
+              onClick={() => setExplained(!isExplained)}
+            >
               Explain
             </Button>
           </Tooltip>
@@ -122,7 +131,9 @@ function About({ search }: { search: SearchRow }) {
           search.asks > 1 && `asked ${search.asks} times`,
         ]}
       />
-      {search.asked != null && search.asked !== search.input && <p className="lab-asked">Searched for “{search.asked}”</p>}
+      {search.asked != null && search.asked !== search.input && (
+        <p className="lab-asked">Searched for “{search.asked}”</p>
+      )}
       {search.outdated && <p className="lab-asked">Embedded by another model than the chunks are now: run it again.</p>}
     </div>
   );
@@ -133,7 +144,12 @@ function Rerun({ search }: { search: SearchRow }) {
   const deed = useDeed(rerun);
   return (
     <Tooltip label="Embed the question again">
-      <Button variant="default" leftSection={<RetryIcon size={14} />} loading={deed.isRunning} onClick={() => void deed.run({ searchId: search._id })}>
+      <Button
+        variant="default"
+        leftSection={<RetryIcon size={14} />}
+        loading={deed.isRunning}
+        onClick={() => void deed.run({ searchId: search._id })}
+      >
         Run again
       </Button>
     </Tooltip>
@@ -146,7 +162,12 @@ function Pin({ search }: { search: SearchRow }) {
   useHotkeys([["p", toggle]]);
   return (
     <Tooltip label="Pinned searches stay, and show at the side what changes (P)">
-      <Button variant={search.pinned ? "light" : "default"} leftSection={<PinIcon size={14} />} aria-pressed={search.pinned} onClick={toggle}>
+      <Button
+        variant={search.pinned ? "light" : "default"}
+        leftSection={<PinIcon size={14} />}
+        aria-pressed={search.pinned}
+        onClick={toggle}
+      >
         {search.pinned ? "Pinned" : "Pin"}
       </Button>
     </Tooltip>

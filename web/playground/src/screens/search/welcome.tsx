@@ -103,7 +103,8 @@ function BestRow({ row, arrives }: { row: ResultRow; arrives: boolean }) {
     <span className="standing-hit" {...arrival}>
       <Dot of={row.source} />
       <span className="cut">
-        {row.name ?? row.sourceName} <span className="quiet">{withoutHeading(row.text, row.headings).slice(0, 90)}</span>
+        {row.name ?? row.sourceName}{" "}
+        <span className="quiet">{withoutHeading(row.text, row.headings).slice(0, 90)}</span>
       </span>
     </span>
   );
@@ -132,7 +133,12 @@ function Past({ search }: { search: SearchRow }) {
       {search.state !== "ready" && <State of={search.state} />}
       <span className="past-acts">
         <Tooltip label="Embed it again">
-          <ActionIcon variant="subtle" color="gray" aria-label={`Run ${search.input} again`} onClick={() => void rerun({ searchId: search._id })}>
+          <ActionIcon
+            variant="subtle"
+            color="gray"
+            aria-label={`Run ${search.input} again`}
+            onClick={() => void rerun({ searchId: search._id })}
+          >
             <RetryIcon size={15} />
           </ActionIcon>
         </Tooltip>

@@ -41,7 +41,12 @@ function Failure({ source }: { source: Source }) {
   return (
     <div role="alert" className="aside-failure">
       <p>{deed.error === null ? source.error : reasonOf(deed.error)}</p>
-      <Button variant="default" leftSection={<RetryIcon size={13} />} loading={deed.isRunning} onClick={() => void deed.run({ source: source.id })}>
+      <Button
+        variant="default"
+        leftSection={<RetryIcon size={13} />}
+        loading={deed.isRunning}
+        onClick={() => void deed.run({ source: source.id })}
+      >
         Retry
       </Button>
     </div>
@@ -53,7 +58,10 @@ function VersionFacts({ version }: { version: Version }) {
   const rows: [string, string][] = [
     ["Version", `${version.number}, ${ago(version.created, now)}`],
     ["Text", `${many(version.lines, "line")}, ${count(version.characters)} characters`],
-    ["Chunks", version.reused > 0 ? `${count(version.chunkCount)}, ${count(version.reused)} kept` : count(version.chunkCount)],
+    [
+      "Chunks",
+      version.reused > 0 ? `${count(version.chunkCount)}, ${count(version.reused)} kept` : count(version.chunkCount),
+    ],
   ];
   if (version.pages) rows.push(["Pages", count(version.pages)]);
   if (version.tokens > 0) rows.push(["Tokens", count(version.tokens)]);
@@ -106,8 +114,24 @@ function Change({ source }: { source: Source }) {
         save();
       }}
     >
-      <Autocomplete label="Category" size="xs" placeholder="none" data={choices?.categories ?? []} value={category} onChange={setCategory} />
-      <NumberInput label="Importance" size="xs" min={0} max={10} step={0.25} decimalScale={2} value={importance} onChange={setImportance} />
+      <Autocomplete
+        label="Category"
+        size="xs"
+        placeholder="none"
+        data={choices?.categories ?? []}
+        value={category}
+        onChange={setCategory}
+      />
+      <NumberInput
+        label="Importance"
+        size="xs"
+        min={0}
+        max={10}
+        step={0.25}
+        decimalScale={2}
+        value={importance}
+        onChange={setImportance}
+      />
       {isChanged && (
         <Button type="submit" loading={deed.isRunning}>
           Save

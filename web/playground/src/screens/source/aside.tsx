@@ -50,7 +50,12 @@ function Chosen({ source, chunk }: { source: Source; chunk: Chunk }) {
         </p>
       )}
       <div className="aside-buttons">
-        <Button component="a" href={hashOf("compare", chunk.id)} variant="default" leftSection={<CompareIcon size={14} />}>
+        <Button
+          component="a"
+          href={hashOf("compare", chunk.id)}
+          variant="default"
+          leftSection={<CompareIcon size={14} />}
+        >
           Neighbours
         </Button>
         <CopyButton value={link}>
@@ -91,7 +96,9 @@ function ChunkList({ chunks, total, chosen, choose }: ChunkListProps) {
               >
                 <span className="chunk-row-number number">{chunk.number + 1}</span>
                 <span className="chunk-row-body">
-                  <span className="cut">{chunk.name ?? withoutHeading(chunk.text.trim(), chunk.headings).slice(0, 80)}</span>
+                  <span className="cut">
+                    {chunk.name ?? withoutHeading(chunk.text.trim(), chunk.headings).slice(0, 80)}
+                  </span>
                   <span className="facts cut">
                     {[chunk.headings.at(-1), lines(chunk.firstLine, chunk.lastLine)].filter(Boolean).join(" · ")}
                   </span>

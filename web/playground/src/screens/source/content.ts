@@ -17,7 +17,9 @@ export function useContent(source: Source, version: number | null, line: number 
     { source: source.id, ...(version === null ? {} : { version }) },
     { initialNumItems: BLOCKS },
   );
-  const found = usePaginatedQuery(sources.chunks, isServed ? { source: source.id } : "skip", { initialNumItems: CHUNKS });
+  const found = usePaginatedQuery(sources.chunks, isServed ? { source: source.id } : "skip", {
+    initialNumItems: CHUNKS,
+  });
   const chunks = useMemo(() => (isServed ? found.results : []), [isServed, found.results]);
   const lines = useMemo(() => linesOf(text.results, chunks), [text.results, chunks]);
   const lastLine = lines.at(-1)?.number ?? 0;

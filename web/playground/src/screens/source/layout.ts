@@ -45,7 +45,8 @@ function stretchesOf(text: string, start: number, end: number, ranges: Range[], 
   }
   const borders = [...cuts].sort((a, b) => a - b);
   // An empty line between two parts of a chunk belongs to it, too.
-  if (borders.length === 1) return [{ text: "", chunks: here.filter((range) => range.start <= start).map((range) => range.at) }];
+  if (borders.length === 1)
+    return [{ text: "", chunks: here.filter((range) => range.start <= start).map((range) => range.at) }];
   return borders.slice(0, -1).map((from, index) => {
     const to = borders[index + 1]!;
     return {

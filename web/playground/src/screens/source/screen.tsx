@@ -88,18 +88,41 @@ function There({ source }: { source: Source }) {
         }
       >
         {source.state !== "ready" && <State of={source.state} />}
-        <Button variant="default" className="phone-only" leftSection={<InfoIcon size={14} />} onClick={aside.toggle} aria-expanded={isAsideOpen}>
+        <Button
+          variant="default"
+          className="phone-only"
+          leftSection={<InfoIcon size={14} />}
+          onClick={aside.toggle}
+          aria-expanded={isAsideOpen}
+        >
           Details
         </Button>
-        <ConfirmDelete label={`Delete ${source.name}`} act={() => remove({ source: source.id }).then(() => go("sources"))}>
+        <ConfirmDelete
+          label={`Delete ${source.name}`}
+          act={() => remove({ source: source.id }).then(() => go("sources"))}
+        >
           Delete <strong>{source.name}</strong>, its chunks and their vectors?
         </ConfirmDelete>
       </Header>
       <div className="source-view">
         <section className="body" aria-label="Text" tabIndex={0}>
-          <Content source={source} version={version} content={content} chosen={chosen} marked={marked} choose={choose} />
+          <Content
+            source={source}
+            version={version}
+            content={content}
+            chosen={chosen}
+            marked={marked}
+            choose={choose}
+          />
         </section>
-        <Aside source={source} version={version} chunks={content.chunks} chosen={chosen} choose={choose} isOpen={isAsideOpen} />
+        <Aside
+          source={source}
+          version={version}
+          chunks={content.chunks}
+          chosen={chosen}
+          choose={choose}
+          isOpen={isAsideOpen}
+        />
       </div>
     </>
   );

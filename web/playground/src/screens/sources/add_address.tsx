@@ -30,7 +30,7 @@ export function AddAddress({ added }: { added: (name: string) => void }) {
     setAdding(false);
     setErrors(refused);
     setText(kept.join("\n"));
-    if (kept.length < addresses.length) added(many(addresses.length - kept.length, "address").replace("addresss", "addresses"));
+    if (kept.length < addresses.length) added(many(addresses.length - kept.length, "address", "addresses"));
   };
   return (
     <form className="add-form" onSubmit={submit} onKeyDown={getHotkeyHandler([["mod+Enter", () => void submit()]])}>
@@ -51,7 +51,13 @@ export function AddAddress({ added }: { added: (name: string) => void }) {
       ))}
       <div className="add-end">
         <span className="outcome">The server fetches the pages; addresses inside its own network are refused.</span>
-        <Button type="submit" size="sm" loading={isAdding} disabled={addresses.length === 0} rightSection={<Key>Ctrl Enter</Key>}>
+        <Button
+          type="submit"
+          size="sm"
+          loading={isAdding}
+          disabled={addresses.length === 0}
+          rightSection={<Key>Ctrl Enter</Key>}
+        >
           Fetch
         </Button>
       </div>

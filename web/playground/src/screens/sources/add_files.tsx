@@ -17,9 +17,16 @@ export function AddFiles({ send }: { send: (files: Chosen[]) => void }) {
       <p>
         <strong>Drop files or a folder anywhere on this page</strong>
       </p>
-      <p className="quiet">Text, Markdown, HTML, PDF, DOCX and code. A file of the same path replaces the earlier one.</p>
+      <p className="quiet">
+        Text, Markdown, HTML, PDF, DOCX and code. A file of the same path replaces the earlier one.
+      </p>
       <div className="drop-buttons">
-        <Button variant="default" leftSection={<FileIcon size={14} />} onClick={() => files.current?.click()} data-autofocus>
+        <Button
+          variant="default"
+          leftSection={<FileIcon size={14} />}
+          onClick={() => files.current?.click()}
+          data-autofocus
+        >
           Choose files
         </Button>
         <Button variant="default" leftSection={<FolderIcon size={14} />} onClick={() => folder.current?.click()}>
@@ -27,7 +34,15 @@ export function AddFiles({ send }: { send: (files: Chosen[]) => void }) {
         </Button>
       </div>
       <input ref={files} type="file" multiple hidden onChange={chosen} aria-label="Files" />
-      <input ref={folder} type="file" multiple hidden onChange={chosen} aria-label="Folder" {...{ webkitdirectory: "" }} />
+      <input
+        ref={folder}
+        type="file"
+        multiple
+        hidden
+        onChange={chosen}
+        aria-label="Folder"
+        {...{ webkitdirectory: "" }}
+      />
     </div>
   );
 }

@@ -56,8 +56,20 @@ export function AddText({ added }: { added: (name: string) => void }) {
           value={name}
           onChange={(event) => setName(event.currentTarget.value)}
         />
-        <Select label="Kind" data={KINDS} value={kind} allowDeselect={false} onChange={(value) => setKind(value ?? "text")} />
-        <Autocomplete label="Category" placeholder="none" data={choices?.categories ?? []} value={category} onChange={setCategory} />
+        <Select
+          label="Kind"
+          data={KINDS}
+          value={kind}
+          allowDeselect={false}
+          onChange={(value) => setKind(value ?? "text")}
+        />
+        <Autocomplete
+          label="Category"
+          placeholder="none"
+          data={choices?.categories ?? []}
+          value={category}
+          onChange={setCategory}
+        />
       </div>
       {deed.error !== null && (
         <p role="alert" className="outcome" data-error>
@@ -66,7 +78,13 @@ export function AddText({ added }: { added: (name: string) => void }) {
       )}
       <div className="add-end">
         <span className="outcome">Found by its words at once, by its meaning a moment later.</span>
-        <Button type="submit" size="sm" loading={deed.isRunning} disabled={!text.trim()} rightSection={<Key>Ctrl Enter</Key>}>
+        <Button
+          type="submit"
+          size="sm"
+          loading={deed.isRunning}
+          disabled={!text.trim()}
+          rightSection={<Key>Ctrl Enter</Key>}
+        >
           Add text
         </Button>
       </div>
@@ -79,5 +97,8 @@ const TITLE_LENGTH = 60;
 /** The first line of a text, as its name. */
 function titleOf(text: string): string {
   const line = text.split("\n").find((one) => one.trim()) ?? "";
-  return line.replace(/^#+\s*/, "").trim().slice(0, TITLE_LENGTH);
+  return line
+    .replace(/^#+\s*/, "")
+    .trim()
+    .slice(0, TITLE_LENGTH);
 }

@@ -58,10 +58,18 @@ function Progress({ source, now }: { source: Source; now: number }) {
   const share = progress && progress.total > 0 ? progress.embedded / progress.total : 0;
   return (
     <>
-      <State of={source.state} label={source.version > 0 ? `Version ${source.pending ?? source.version + 1}` : undefined} />
+      <State
+        of={source.state}
+        label={source.version > 0 ? `Version ${source.pending ?? source.version + 1}` : undefined}
+      />
       {progress && source.state === "embedding" && (
         <span className="source-progress">
-          <span className="thin-bar" role="progressbar" aria-label={`Embedded of ${source.name}`} aria-valuenow={Math.round(share * 100)}>
+          <span
+            className="thin-bar"
+            role="progressbar"
+            aria-label={`Embedded of ${source.name}`}
+            aria-valuenow={Math.round(share * 100)}
+          >
             <span style={{ width: `${share * 100}%` }} />
           </span>
           <span className="number quiet">{waits ?? `${count(progress.embedded)} / ${count(progress.total)}`}</span>
@@ -75,7 +83,12 @@ function Stop({ source }: { source: Source }) {
   const stop = useMutation(sources.stop);
   return (
     <Tooltip label="Stop">
-      <ActionIcon variant="subtle" color="gray" aria-label={`Stop ${source.name}`} onClick={() => void stop({ source: source.id })}>
+      <ActionIcon
+        variant="subtle"
+        color="gray"
+        aria-label={`Stop ${source.name}`}
+        onClick={() => void stop({ source: source.id })}
+      >
         <StopIcon size={15} />
       </ActionIcon>
     </Tooltip>

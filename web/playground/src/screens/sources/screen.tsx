@@ -40,7 +40,10 @@ export function SourcesScreen() {
   };
   return (
     <>
-      <Header title="Sources" note={totals && !isEmpty && `${many(totals.sources, "source")}, ${many(totals.chunks, "chunk")}`}>
+      <Header
+        title="Sources"
+        note={totals && !isEmpty && `${many(totals.sources, "source")}, ${many(totals.chunks, "chunk")}`}
+      >
         {!!totals?.failed && <RetryAll failed={totals.failed} />}
         {!isEmpty &&
           (isAdding ? (
@@ -109,7 +112,13 @@ function List() {
     <>
       <div className="chips" role="group" aria-label="Show">
         {SHOWN.map(([one, label]) => (
-          <button key={label} type="button" className="chip" aria-pressed={state === one} onClick={() => amend({ state: one })}>
+          <button
+            key={label}
+            type="button"
+            className="chip"
+            aria-pressed={state === one}
+            onClick={() => amend({ state: one })}
+          >
             {label}
           </button>
         ))}

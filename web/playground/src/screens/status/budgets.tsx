@@ -17,7 +17,9 @@ export function Budgets() {
   return (
     <Panel title="Budgets">
       {budgets === undefined && <Waiting rows={1} />}
-      {budgets?.length === 0 && <p className="panel-text">No bound is set. Work that reaches one stops, and goes on as soon as it is raised.</p>}
+      {budgets?.length === 0 && (
+        <p className="panel-text">No bound is set. Work that reaches one stops, and goes on as soon as it is raised.</p>
+      )}
       {budgets && budgets.length > 0 && (
         <ul className="budgets">
           {budgets.map((budget) => (
@@ -34,7 +36,10 @@ function Line({ budget }: { budget: Budget }) {
   const setBudget = useMutation(ledger.setBudget);
   const { money: bound, tokens, usedMoney, usedTokens } = budget;
   const share = Math.min(1, Math.max(bound ? usedMoney / bound : 0, tokens ? usedTokens / tokens : 0));
-  const parts = [bound !== null && `${money(usedMoney)} of ${money(bound)}`, tokens !== null && `${brief(usedTokens)} of ${brief(tokens)} tokens`];
+  const parts = [
+    bound !== null && `${money(usedMoney)} of ${money(bound)}`,
+    tokens !== null && `${brief(usedTokens)} of ${brief(tokens)} tokens`,
+  ];
   const name = `${budget.work ? WORKS[budget.work] : "All work"}, ${PERIODS[budget.per]}${budget.each ? ", each user" : ""}`;
   const remove = () => setBudget({ per: budget.per, ...(budget.work ? { work: budget.work } : {}) });
   return (
@@ -52,7 +57,8 @@ function Line({ budget }: { budget: Budget }) {
       </span>
       <span className="facts number">
         {parts.filter(Boolean).join(", ")}
-        {budget.exhausted && (budget.until === null ? ": stopped until it is raised" : `: stopped until ${moment(budget.until)}`)}
+        {budget.exhausted &&
+          (budget.until === null ? ": stopped until it is raised" : `: stopped until ${moment(budget.until)}`)}
       </span>
     </li>
   );
@@ -68,17 +74,54 @@ function Set() {
   const isSet = Number(tokens) > 0 || Number(bound) > 0;
   const submit = async (event: FormEvent) => {
     event.preventDefault();
-    const given = { ...(Number(tokens) > 0 ? { tokens: Number(tokens) } : {}), ...(Number(bound) > 0 ? { money: Number(bound) } : {}), ...(work ? { work } : {}) };
+    const given = {
+      ...(Number(tokens) > 0 ? { tokens: Number(tokens) } : {}),
+      ...(Number(bound) > 0 ? { money: Number(bound) } : {}),
+      ...(work ? { work } : {}),
+    };
     if (!(await deed.run({ per, ...given }))) return;
     setTokens("");
     setBound("");
   };
   return (
     <form className="budget-form" onSubmit={(event) => void submit(event)}>
-      <Select label="For" size="xs" placeholder="all work" clearable data={Object.entries(WORKS).map(([value, label]) => ({ value, label }))} value={work} onChange={(value) => setWork(value as Work | null)} />
-      <Select label="Per" size="xs" allowDeselect={false} data={Object.entries(PERIODS).map(([value, label]) => ({ value, label }))} value={per} onChange={(value) => setPer((value ?? "day") as Period)} />
-      <NumberInput label="Tokens" size="xs" min={0} step={10_000} thousandSeparator="," placeholder="any" value={tokens} onChange={setTokens} />
-      <NumberInput label="Money" size="xs" min={0} step={0.5} prefix="$" placeholder="any" value={bound} onChange={setBound} />
+      <Select
+        label="For"
+        size="xs"
+        placeholder="all work"
+        clearable
+        data={Object.entries(WORKS).map(([value, label]) => ({ value, label }))}
+        value={work}
+        onChange={(value) => setWork(value as Work | null)}
+      />
+      <Select
+        label="Per"
+        size="xs"
+        allowDeselect={false}
+        data={Object.entries(PERIODS).map(([value, label]) => ({ value, label }))}
+        value={per}
+        onChange={(value) => setPer((value ?? "day") as Period)}
+      />
+      <NumberInput
+        label="Tokens"
+        size="xs"
+        min={0}
+        step={10_000}
+        thousandSeparator=","
+        placeholder="any"
+        value={tokens}
+        onChange={setTokens}
+      />
+      <NumberInput
+        label="Money"
+        size="xs"
+        min={0}
+        step={0.5}
+        prefix="$"
+        placeholder="any"
+        value={bound}
+        onChange={setBound}
+      />
       <Button type="submit" variant="default" loading={deed.isRunning} disabled={!isSet}>
         Set
       </Button>

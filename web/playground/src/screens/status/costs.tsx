@@ -101,7 +101,9 @@ function Table({ totals }: { totals: Total[] }) {
               <td>{count(total.tokensIn)}</td>
               <td>{count(total.tokensOut)}</td>
               <td>{duration(total.ms)}</td>
-              <td>{total.unpriced > 0 ? <span title="This model has no price here">no price</span> : money(total.cost)}</td>
+              <td>
+                {total.unpriced > 0 ? <span title="This model has no price here">no price</span> : money(total.cost)}
+              </td>
             </tr>
           ))}
         </tbody>

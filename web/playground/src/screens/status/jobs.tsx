@@ -22,7 +22,12 @@ export function Jobs() {
       isWide
       end={
         halted > 0 && (
-          <Button variant="default" leftSection={<RetryIcon size={13} />} loading={deed.isRunning} onClick={() => void deed.run({})}>
+          <Button
+            variant="default"
+            leftSection={<RetryIcon size={13} />}
+            loading={deed.isRunning}
+            onClick={() => void deed.run({})}
+          >
             Retry {many(halted, "source")}
           </Button>
         )
@@ -76,7 +81,14 @@ function Line({ job }: { job: Job }) {
         {job.name}
       </a>
       <State of={job.state} />
-      <Facts of={[job.total > 0 && `${count(job.done)} / ${count(job.total)}`, job.attempts > 0 && `try ${job.attempts + 1}`, waits, ago(job.updated, now)]} />
+      <Facts
+        of={[
+          job.total > 0 && `${count(job.done)} / ${count(job.total)}`,
+          job.attempts > 0 && `try ${job.attempts + 1}`,
+          waits,
+          ago(job.updated, now),
+        ]}
+      />
       <Button
         variant="subtle"
         color="gray"
@@ -87,7 +99,9 @@ function Line({ job }: { job: Job }) {
       >
         {isHalted ? "Retry" : "Stop"}
       </Button>
-      {(job.error != null || deed.error !== null) && <p className="job-error">{deed.error === null ? job.error : reasonOf(deed.error)}</p>}
+      {(job.error != null || deed.error !== null) && (
+        <p className="job-error">{deed.error === null ? job.error : reasonOf(deed.error)}</p>
+      )}
     </li>
   );
 }

@@ -14,7 +14,7 @@ export function Live() {
       end={
         live && (
           <span className="panel-note number">
-            {many(live.queries, "query").replace("querys", "queries")}, {many(live.watchers, "connection")}
+            {many(live.queries, "query", "queries")}, {many(live.watchers, "connection")}
           </span>
         )
       }
@@ -30,7 +30,7 @@ export function Live() {
                 <span style={{ width: `${(one.watchers / most) * 100}%` }} />
               </span>
               <span title={many(one.watchers, "watcher")}>{count(one.watchers)}</span>
-              <span className="quiet">{many(one.queries, "query").replace("querys", "queries")}</span>
+              <span className="quiet">{many(one.queries, "query", "queries")}</span>
             </li>
           ))}
         </ul>

@@ -89,7 +89,9 @@ function Row({ mode, label }: { mode: Mode; label: string }) {
 }
 
 function told({ questions, pending, failed }: Metrics): string {
-  return [String(questions), pending > 0 && `${pending} coming`, failed > 0 && `${failed} failed`].filter(Boolean).join(", ");
+  return [String(questions), pending > 0 && `${pending} coming`, failed > 0 && `${failed} failed`]
+    .filter(Boolean)
+    .join(", ");
 }
 
 function Line({ row }: { row: Ranked }) {
@@ -103,7 +105,13 @@ function Line({ row }: { row: Ranked }) {
       <span className="cut">{row.question}</span>
       <span className="facts cut">{row.error ?? row.expected.map((one) => one.key ?? `“${one.text}”`).join(", ")}</span>
       <Tooltip label="Remove">
-        <ActionIcon variant="subtle" color="gray" size="sm" aria-label={`Remove ${row.question}`} onClick={() => void remove({ golden: row._id })}>
+        <ActionIcon
+          variant="subtle"
+          color="gray"
+          size="sm"
+          aria-label={`Remove ${row.question}`}
+          onClick={() => void remove({ golden: row._id })}
+        >
           <CloseIcon size={14} />
         </ActionIcon>
       </Tooltip>
@@ -124,7 +132,12 @@ function AddQuestion() {
   };
   return (
     <form className="golden-form" onSubmit={(event) => void submit(event)}>
-      <TextInput size="xs" label="Question" value={question} onChange={(event) => setQuestion(event.currentTarget.value)} />
+      <TextInput
+        size="xs"
+        label="Question"
+        value={question}
+        onChange={(event) => setQuestion(event.currentTarget.value)}
+      />
       <Select
         size="xs"
         label="Should find"
