@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,14 +32,14 @@ BEES = "# Bees\n\nBees make honey in summer. They sleep through the winter.\n"
 
 
 @pytest.fixture
-def here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Iterator[Here]:
+def here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Here:
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.chdir(tmp_path)
     (tmp_path / "app.py").write_text(APP)
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes" / "harbour.md").write_text(HARBOUR)
     (tmp_path / "notes" / "bees.md").write_text(BEES)
-    yield Here(monkeypatch, capsys)
+    return Here(monkeypatch, capsys)
 
 
 def parsed(said: Said) -> Any:
@@ -145,7 +144,7 @@ def test_searches_are_measured(here: Here, tmp_path: Path) -> None:
     table = here("eval").out
     assert all(mode in table for mode in ("hybrid", "dense", "text", "recall@1", "MRR"))
     exported = parsed(here("eval", "--export"))
-    assert [row["question"] for row in exported] == [row["question"] for row in questions]
+    assert {row["question"] for row in exported} == {row["question"] for row in questions}
 
 
 def test_beside_a_server_all_of_it_is_the_servers(here: Here, tmp_path: Path) -> None:
