@@ -225,9 +225,9 @@ class Limits:
     """Size of one event of a streamed answer."""
     model_connections: int = 20
     """Unused connections to providers of models that are kept for the next request."""
-    local_batch_texts: int = 32
+    local_batch_texts: int = 64
     """Texts that embedding in the background brings at once to an embedder that knows no requests, such as the local
-    one: half a second's work, so that what a person adds meanwhile has its turn soon."""
+    one: a second's work, so that what a person adds meanwhile has its turn soon."""
     model_batch_texts: int = 96
     """Texts that one request brings to an embedder that states no other number."""
     model_batch_tokens: int = 100_000

@@ -47,14 +47,20 @@ class Cache:
         return found
 
     async def put(self, ctx: rf.MutationCtx, made: Iterable[tuple[str, Sequence[rf.Embedding]]]) -> None:
-        """Keeps what was made of documents' texts, given by their hashes."""
+        """Keeps what was made of documents' texts, given by their hashes.
+
+        It is not looked up once more whether one of them is here already: whoever embeds has done so, and no text is
+        under way twice. A second row of the same would be in nobody's way.
+        """
         vectors = {
             digest_of(embedding.model, "document", hash): embedding.data
             for hash, embeddings in made
             for embedding in embeddings
         }
-        new = [digest for digest in vectors if await self._row(ctx, digest) is None]
-        await ctx.db.insert_many(self._table(digest=digest, vector=vectors[digest], used=_today(ctx)) for digest in new)
+        today = _today(ctx)
+        await ctx.db.insert_many(
+            self._table(digest=digest, vector=vector, used=today) for digest, vector in vectors.items()
+        )
 
     async def prune(self, ctx: rf.MutationCtx) -> bool:
         """Removes some of those that were of no use for longest, where there are too many; True while there are."""
