@@ -50,8 +50,6 @@ export const TextIcon = icon(<path d="M5 6h14M5 11h14M5 16h8" />);
 export const PinIcon = icon(<path d="M9 4h6l-.8 6 3.3 3.5h-11L9.8 10 9 4ZM12 13.5V20" />);
 export const HistoryIcon = icon(<path d="M4.5 12A7.5 7.5 0 1 0 7 6.4M4.5 4.5v4h4M12 8v4.5l3 1.8" />);
 export const FilterIcon = icon(<path d="M4 6h16M7 12h10M10 18h4" />);
-export const RightIcon = icon(<path d="m9 5 7 7-7 7" />);
-export const DownIcon = icon(<path d="m5 9 7 7 7-7" />);
 export const ArrowIcon = icon(<path d="M12 20V5M6 11l6-6 6 6" strokeWidth={2.6} />);
 export const BackIcon = icon(<path d="M19 12H5M11 6l-6 6 6 6" />);
 export const SendIcon = icon(<path d="M12 19V5M6 11l6-6 6 6" />);

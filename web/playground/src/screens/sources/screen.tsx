@@ -1,6 +1,6 @@
 import { Button, Collapse } from "@mantine/core";
 import { useMutation, usePaginatedQuery, useQuery } from "convex/react";
-import { type DragEvent, useState } from "react";
+import { type DragEvent, useEffect, useState } from "react";
 import { type SourceState, sources } from "../../api/sources.ts";
 import { useArrivals } from "../../lib/arrivals.ts";
 import { amend, usePlace } from "../../lib/place.ts";
@@ -27,6 +27,10 @@ export function SourcesScreen() {
   const [isOver, setOver] = useState(false);
   const isEmpty = totals?.sources === 0;
   const isAdding = isEmpty || params.has("add");
+  useEffect(() => {
+    // What is open because there is nothing stays open when the first source comes.
+    if (isEmpty) amend({ add: 1 });
+  }, [isEmpty]);
   const drop = async (event: DragEvent) => {
     event.preventDefault();
     setOver(false);
