@@ -270,6 +270,16 @@ def test_a_provider_that_asks_for_patience_gets_it_from_all_sources() -> None:
             assert status == JobsStatus(
                 state="waiting", until=status.until, reason="429 Too Many Requests", waiting=3, failed=0
             )
+            for id in (second, third, fourth):  # those that were never tried say it, too
+                view = await seen(sim, corpus, id)
+                assert (view.state, view.error) == ("embedding", "429 Too Many Requests")
+                assert view.next_try == pytest.approx(status.until, rel=1e-6)
+            jobs = await sim.query(corpus.jobs.list)
+            assert [job.error for job in jobs] == ["429 Too Many Requests"] * 3
+            await sim.mutation(corpus.sources.retry, source=third)
+            await sim.quiet()
+            assert len(embedder.calls) > 1, "who says so is heard in spite of the pause"
+            del embedder.calls[1:]
             for _ in range(3):  # an hour and more of this is no reason to give up
                 await sim.advance(2300)
             assert 2 <= len(embedder.calls) <= 7

@@ -14,6 +14,7 @@ from reflow.cli.output import STDERR, note
 from reflow.cli.rows import counted
 from reflow.errors import ReflowError
 
+_IN_WORK = ("reading", "embedding")
 _LOOK_SECONDS = 0.2
 _PLAIN_SECONDS = 5.0
 _MOST_BARS = 8
@@ -31,12 +32,17 @@ async def until_done(desk: Desk, ids: Sequence[str]) -> list[dict[str, Any]]:
 
     Raises SourcesFailed where some failed. Ended before, the work goes on beside a server, or at the next start.
     """
+    reasons: set[str] = set()
     with _Bars(len(ids)) as bars:
         while True:
             rows = [await desk.call("sources:get", source=id) for id in ids]
             known = [row for row in rows if row is not None]
             bars.show(known)
-            if not any(row["state"] in ("reading", "embedding") for row in known):
+            for reason in {row["error"]: None for row in known if row["state"] in _IN_WORK and row.get("error")}:
+                if reason not in reasons:
+                    reasons.add(reason)
+                    note(f"waiting: {reason}")
+            if not any(row["state"] in _IN_WORK for row in known):
                 break
             await asyncio.sleep(_LOOK_SECONDS)
     failed = [row for row in known if row["state"] == "failed"]

@@ -17,6 +17,7 @@ from reflow.rag.part import Part
 from reflow.rag.pump import Run, effort_of
 from reflow.rag.reembed import model_of, reembed
 from reflow.rag.saving import Fault, Saving
+from reflow.rag.states import waits
 from reflow.rag.tables import Chunk, Pump, Source, SourceState
 from reflow.rag.turns import Turn, Turns
 
@@ -132,11 +133,23 @@ class Jobs(Part):
 
     # For those who leave something to embed
 
-    async def wake(self, ctx: rf.MutationCtx) -> None:
-        """Sees to it that what this transaction leaves without a vector is embedded once it has committed."""
-        await ctx.run_mutation(self.start)
+    async def wake(self, ctx: rf.MutationCtx, *, despite_pause: bool = False) -> None:
+        """Sees to it that what this transaction leaves without a vector is embedded once it has committed.
 
-    async def _start(self, ctx: rf.MutationCtx) -> None:
+        That waits for the end of a pause that the provider asked for, unless `despite_pause`: somebody has done
+        something about the cause.
+        """
+        await ctx.run_mutation(self.start, despite_pause)
+
+    async def pause(self, ctx: rf.QueryCtx | rf.MutationCtx) -> Pump | None:
+        """Until when the provider wants no call and why, as the fields of a row; None: it asked for no pause."""
+        pump = await ctx.db.query(self.corpus.tables.Pump).first()
+        if pump is None or pump.until is None or pump.job is None:
+            return None
+        job = await ctx.db.get(pump.job)
+        return pump if isinstance(job, rf.Scheduled) and job.state.kind == "pending" else None
+
+    async def _start(self, ctx: rf.MutationCtx, despite_pause: bool = False) -> None:
         """Schedules a run unless one works or is about to. One that waits for a time of its own comes sooner, but for
         a pause that the provider asked for."""
         now = ctx.now()
@@ -144,7 +157,7 @@ class Jobs(Part):
         job = None if pump.job is None else await ctx.db.get(pump.job)
         if isinstance(job, rf.Scheduled) and job.state.kind in _ALIVE:
             paused = pump.until is not None and pump.until > now * 1000
-            if job.state.kind == "inProgress" or job.scheduled_time <= now * 1000 or paused:
+            if job.state.kind == "inProgress" or job.scheduled_time <= now * 1000 or (paused and not despite_pause):
                 return
             await ctx.scheduler.cancel(job.id)
         await ctx.db.patch(pump.id, job=await ctx.scheduler.run_after(0, self.embed), until=rf.UNSET, reason=rf.UNSET)
@@ -283,6 +296,7 @@ class Jobs(Part):
         sources = self.corpus.sources
         version = await sources.version_in_work(ctx, source)
         total = 0 if version is None else version.chunk_count
+        next_try, why = waits(source, version, await self.pause(ctx))
         return Job(
             source=source.id,
             key=source.key,
@@ -292,8 +306,8 @@ class Jobs(Part):
             done=max(0, total - await sources.versions_of.without_vector(ctx, source).count()),
             total=total,
             attempts=0 if version is None else version.attempts,
-            next_try=None if version is None else version.next_try,
-            error=source.error or (None if version is None else version.error),
+            next_try=next_try,
+            error=source.error or why,
             updated=source.updated,
         )
 

@@ -122,4 +122,6 @@ class SourceQueries:
 
     async def _view(self, ctx: rf.QueryCtx, source: Source) -> SourceView:
         waiting = 0 if source.state == "ready" else await self._sources.versions_of.without_vector(ctx, source).count()
-        return source_view(source, self._corpus.filters, await self._sources.version_in_work(ctx, source), waiting)
+        pause = await self._corpus.jobs.pause(ctx) if source.state == "embedding" else None
+        version = await self._sources.version_in_work(ctx, source)
+        return source_view(source, self._corpus.filters, version, waiting, pause)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import reflow as rf
-from reflow.rag.tables import Source, Version
+from reflow.rag.tables import Pump, Source, Version
 
 if TYPE_CHECKING:
     from reflow.rag.corpus import Corpus
@@ -26,11 +26,24 @@ async def stop(ctx: rf.MutationCtx, corpus: Corpus, source: Source) -> None:
         await _halt(ctx, corpus, source, "stopped", None)
 
 
+def waits(source: Source, version: Version | None, pause: Pump | None) -> tuple[float | None, str | None]:
+    """Until when the work on a source waits (in milliseconds since 1970), and why: for its own next try, or with all
+    others for the end of a `pause` of the provider."""
+    if version is None or source.state not in IN_WORK:
+        return None, None
+    if source.state == "embedding" and version.next_try is None and pause is not None:
+        return pause.until, pause.reason
+    return version.next_try, version.error
+
+
 async def retry(ctx: rf.MutationCtx, corpus: Corpus, source: Source) -> bool:
     """Takes up the work on a source that failed, was stopped or waits for its next try; what is done is not done again.
     Returns whether there was something to take up."""
     version = await corpus.sources.version_in_work(ctx, source)
-    if version is None or not (source.state in HALTED or version.next_try is not None):
+    if version is None:
+        return False
+    waiting, _ = waits(source, version, await corpus.jobs.pause(ctx))
+    if source.state not in HALTED and waiting is None:
         return False
     read = version.chunk_count > 0
     state = "embedding" if read else "reading"
@@ -51,7 +64,7 @@ async def retry(ctx: rf.MutationCtx, corpus: Corpus, source: Source) -> bool:
         if piece.error is not None:
             await ctx.db.patch(piece.id, error=rf.UNSET)
     if not await corpus.sources.finish(ctx, source.id):
-        await corpus.jobs.wake(ctx)
+        await corpus.jobs.wake(ctx, despite_pause=True)
     return True
 
 

@@ -8,7 +8,8 @@ from typing import Any
 import msgspec
 
 import reflow as rf
-from reflow.rag.tables import Chunk, FilterValue, Kind, Source, SourceState, TextBlock, Version, VersionState
+from reflow.rag.states import waits
+from reflow.rag.tables import Chunk, FilterValue, Kind, Pump, Source, SourceState, TextBlock, Version, VersionState
 
 
 class Added(rf.Object, rename="camel"):
@@ -127,13 +128,18 @@ class Totals(rf.Object, rename="camel"):
     stopped: int
 
 
-def source_view(source: Source, filters: Iterable[str], version: Version | None, waiting: int) -> SourceView:
-    """A source with what is known of a version of it, where `waiting` chunks lack their vectors."""
+def source_view(
+    source: Source, filters: Iterable[str], version: Version | None, waiting: int, pause: Pump | None
+) -> SourceView:
+    """A source with what is known of a version of it, where `waiting` chunks lack their vectors and the provider may
+    have asked for a pause."""
     view = _copied(SourceView, source, filters)
     if version is not None:
         view.characters, view.tokens, view.cost = version.characters, version.tokens, version.cost
         if source.state != "ready":
-            view.attempts, view.next_try = version.attempts, version.next_try
+            view.attempts = version.attempts
+            view.next_try, why = waits(source, version, pause)
+            view.error = source.error or why
             if version.chunk_count:
                 view.progress = Progress(embedded=version.chunk_count - waiting, total=version.chunk_count)
     return view
