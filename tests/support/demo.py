@@ -1,4 +1,4 @@
-"""A real `reflow demo` process for the tests."""
+"""A real `reflow demo --article` process for the tests."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ ADDRESS = re.compile(r"http://[\w.]+:\d+")
 
 @contextmanager
 def running_demo(data: Path, corpus: Path, port: int = 0) -> Iterator[str]:
-    """Start `reflow demo` over `corpus`, on a free port for 0; yield its address, and stop it at the end."""
-    command = [str(Path(sys.executable).with_name("reflow")), "demo", "--no-open", "--port", str(port)]
+    """Start the article's application over `corpus`, on a free port for 0; yield its address, and stop it at the end."""
+    command = [str(Path(sys.executable).with_name("reflow")), "demo", "--article", "--no-open", "--port", str(port)]
     process = subprocess.Popen(
         [*command, "--data", str(data), "--corpus", str(corpus)],
         stdin=subprocess.DEVNULL,

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from reflow.app import App
+from reflow.cli import article
 from reflow.cli.add import follow
 from reflow.cli.desks import Desk, bundled_app, corpus_of, data_for, desk_here, open_desk_of
 from reflow.cli.output import UsageError, banner, complain, note, show_logs
@@ -38,6 +39,9 @@ Examples:
   reflow demo --corpus ~/notes
   reflow demo --query "how do I copy a directory tree" --limit 5
   reflow demo --query "how do I copy a directory tree" --json
+
+With REFLOW_VECTORS_URL set, and with --article, it is the article's own application: it keeps its vectors there, in
+Pinecone or another reflow, or else here.
 """
 
 MOST = 100
@@ -62,6 +66,9 @@ def demo(
     query: Annotated[str | None, typer.Option(help="Ask this, print what is found, and end.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=MOST, help="How many hits to print.")] = 5,
     as_json: Annotated[bool, typer.Option("--json", help="Print hits as a JSON list of objects.")] = False,
+    of_article: Annotated[
+        bool, typer.Option("--article", help="The article's own application, which can keep its vectors in Pinecone.")
+    ] = False,
 ) -> None:
     """Serves the page, or answers one question."""
     if query is not None and not query.strip():
@@ -70,6 +77,11 @@ def demo(
         raise UsageError("--json is for the hits of --query: give a question, too")
     show_logs(logging.WARNING)
     folder = None if corpus is None else _checked(corpus)
+    if of_article or (query is None and os.environ.get(article.URL)):
+        if query is not None:
+            raise UsageError("--article serves a page and --query needs none: give one of them")
+        run(article.serve(port, data or data_for(folder, "article"), folder))
+        return
     directory = data or data_for(folder)
     app = bundled_app()
     _check_model(app)

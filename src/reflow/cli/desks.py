@@ -103,16 +103,16 @@ def bundled_app() -> App:
     return load_app(f"{BUNDLED}.app")
 
 
-def data_for(folder: Path | None) -> Path:
-    """Where that application keeps its data: below the user's state directory, for each indexed folder apart."""
+def data_for(folder: Path | None, name: str = "playground") -> Path:
+    """Where a bundled application keeps its data: below the user's state directory, for each indexed folder apart."""
     if sys.platform == "darwin":
         state = Path.home() / "Library" / "Application Support"
     else:
         state = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
     if folder is None:
-        return state / "reflow" / "playground"
+        return state / "reflow" / name
     digest = hashlib.blake2b(str(folder.resolve()).encode("utf-8", "surrogateescape"), digest_size=6).hexdigest()
-    return state / "reflow" / f"playground-{digest}"
+    return state / "reflow" / f"{name}-{digest}"
 
 
 def corpus_of(app: App, name: str | None = None) -> Corpus:
