@@ -445,6 +445,23 @@ def test_rule_9_what_cannot_be_taken_in_is_said_and_changes_nothing(args: dict[s
     arun(main())
 
 
+def test_rule_9_more_vectors_than_one_transaction_reads_are_refused_at_once() -> None:
+    async def main() -> None:
+        corpus = small(GatedEmbedder(3072), limits=rf.Limits(bytes_read=10 * 2 * 3072 * 4 * 4 // 3))
+        async with running(corpus) as backend:
+            put = corpus.sources.put
+            with pytest.raises(ApplicationError, match="such long vectors: 10"):
+                await backend.mutation(put, key="k", text=paragraphs(*"abcdefghijk"))
+            for words in ("abcdefghij", "klmnopqrst"):  # what is taken in can be replaced, too
+                added = await backend.mutation(put, key="k", text=paragraphs(*words))
+                await backend.settled()
+            source = await backend.query(corpus.sources.get, source=added.source)
+            assert source is not None
+            assert (source.state, source.version, source.chunk_count) == ("ready", 2, 10)
+
+    arun(main())
+
+
 def test_two_users_who_add_one_key_at_once_make_one_source() -> None:
     async def main() -> None:
         corpus = small()

@@ -28,6 +28,9 @@ T = TypeVar("T")
 
 Reader = rf.QueryCtx | rf.MutationCtx
 
+_FLOAT_BYTES, _BASE64 = 4, 4 / 3
+"""What a number of a vector takes, and how much more as it stands in a draft."""
+
 
 class Versions:
     """The versions of a corpus's sources, from the first line to the last citation."""
@@ -118,13 +121,17 @@ class Versions:
             raise ApplicationError(f"{key!r} is no valid text: its character {error.start} is half of one") from None
         if (not text or text.isspace()) if cuts is None else not cuts:
             raise ApplicationError(f"{key!r} holds no text: white space alone can't be searched")
+        # One transaction makes a new version what is searched, and reads its vectors for that.
+        vectors = _BASE64 * _FLOAT_BYTES * self._corpus.embedder.dims * len(self._corpus.embedders)
+        room = int(self._limits.bytes_read / 2 / vectors)
         for name, found, bound, what in (
-            ("source_text_bytes", size, self._limits.source_text_bytes, "bytes of text"),
-            ("source_chunks", len(cuts or ()), self._limits.source_chunks, "chunks"),
+            ("limits.source_text_bytes =", size, self._limits.source_text_bytes, "bytes of text"),
+            ("limits.source_chunks =", len(cuts or ()), self._limits.source_chunks, "chunks"),
+            ("half of limits.bytes_read has room for with such long vectors:", len(cuts or ()), room, "chunks"),
         ):
             if found > bound:
                 raise ApplicationError(
-                    f"{key!r} makes {found} {what}, more than limits.{name} = {bound}: split it into several sources"
+                    f"{key!r} makes {found} {what}, more than {name} {bound}: split it into several sources"
                 )
 
     async def keep(self, ctx: rf.MutationCtx, source: Source, version: Version, text: str) -> None:

@@ -69,7 +69,7 @@ class Attempts:
             return pause
         told = f"{error}; tried {'once' if self.failures == 1 else f'{self.failures} times'}"
         if asked:
-            raise ProviderBusy(f"{told}, and it asks for a pause of {pause:,.{0 if pause >= 10 else 3}f} s", pause, status=error.status)
+            raise ProviderBusy(f"{told}, and it asks for a pause of {round(pause, 3):,} s", pause, status=error.status)
         raise ProviderError(told, error.reason, retryable=True, input_refused=error.input_refused, status=error.status)
 
     def _pause(self, error: ProviderError) -> float:
