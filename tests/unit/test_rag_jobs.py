@@ -291,6 +291,29 @@ def test_a_provider_that_asks_for_patience_gets_it_from_all_sources() -> None:
     arun(main())
 
 
+def test_each_owner_sees_the_pause_that_another_ones_source_met() -> None:
+    async def main() -> None:
+        embedder = Embedder()
+        corpus = corpus_of(embedder, owner=True, public=True)
+        async with rf.App(components=[corpus]).in_memory() as backend:
+            ann, bob = (backend.as_(rf.Identity(issuer="https://id.example", subject=name)) for name in ("ann", "bob"))
+            embedder.fault = ProviderBusy("429 Too Many Requests", 1800, status=429)
+            await ann.mutation(corpus.sources.put, key="a", text="one")
+            while (await backend.query(corpus.jobs.paused)) is None:
+                await asyncio.sleep(0.01)
+            added = await bob.mutation(corpus.sources.put, key="b", text="two")
+            view = await bob.query(corpus.sources.get, source=added.source)
+            assert view is not None
+            assert (view.state, view.error, view.next_try is None) == ("embedding", "429 Too Many Requests", False)
+            embedder.fault = None
+            await bob.mutation(corpus.sources.retry, source=added.source)
+            while (await bob.query(corpus.sources.totals)).embedding:
+                await asyncio.sleep(0.01)
+            assert (await bob.query(corpus.sources.totals)).ready == 1
+
+    arun(main())
+
+
 def test_patience_ends_with_the_reason_and_a_retry_goes_on() -> None:
     async def main() -> None:
         embedder = Embedder()

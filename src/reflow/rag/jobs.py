@@ -17,7 +17,7 @@ from reflow.rag.part import Part
 from reflow.rag.pump import Run, effort_of
 from reflow.rag.reembed import model_of, reembed
 from reflow.rag.saving import Fault, Saving
-from reflow.rag.states import waits
+from reflow.rag.states import Pause, waits
 from reflow.rag.tables import Chunk, Pump, Source, SourceState
 from reflow.rag.turns import Turn, Turns
 
@@ -128,6 +128,7 @@ class Jobs(Part):
         self.reembed = self.background_mutation("reembed", self._reembed)
         self.models = self.background_query("models", self._list_models)
         self.state = self.background_query("state", self._state)
+        self.paused = self.background_query("paused", self._paused)
         self.list = self.query("list", self._list)
         self.status = self.query("status", self._status)
 
@@ -141,13 +142,18 @@ class Jobs(Part):
         """
         await ctx.run_mutation(self.start, despite_pause)
 
-    async def pause(self, ctx: rf.QueryCtx | rf.MutationCtx) -> Pump | None:
-        """Until when the provider wants no call and why, as the fields of a row; None: it asked for no pause."""
+    async def pause(self, ctx: rf.QueryCtx | rf.MutationCtx) -> Pause | None:
+        """Until when the provider wants no call and why; None: it asked for no pause."""
+        return await ctx.run_query(self.paused)
+
+    async def _paused(self, ctx: rf.QueryCtx) -> Pause | None:
         pump = await ctx.db.query(self.corpus.tables.Pump).first()
         if pump is None or pump.until is None or pump.job is None:
             return None
         job = await ctx.db.get(pump.job)
-        return pump if isinstance(job, rf.Scheduled) and job.state.kind == "pending" else None
+        if not isinstance(job, rf.Scheduled) or job.state.kind != "pending":
+            return None
+        return Pause(until=pump.until, reason=pump.reason)
 
     async def _start(self, ctx: rf.MutationCtx, despite_pause: bool = False) -> None:
         """Schedules a run unless one works or is about to. One that waits for a time of its own comes sooner, but for

@@ -5,13 +5,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import reflow as rf
-from reflow.rag.tables import Pump, Source, Version
+from reflow.rag.tables import Source, Version
 
 if TYPE_CHECKING:
     from reflow.rag.corpus import Corpus
 
 IN_WORK = ("reading", "embedding")
 HALTED = ("failed", "stopped")
+
+
+class Pause(rf.Object):
+    """A provider wants no call until then, in milliseconds since 1970."""
+
+    until: float
+    reason: str | None
 
 
 async def fail(ctx: rf.MutationCtx, corpus: Corpus, source: Source, reason: str) -> None:
@@ -26,7 +33,7 @@ async def stop(ctx: rf.MutationCtx, corpus: Corpus, source: Source) -> None:
         await _halt(ctx, corpus, source, "stopped", None)
 
 
-def waits(source: Source, version: Version | None, pause: Pump | None) -> tuple[float | None, str | None]:
+def waits(source: Source, version: Version | None, pause: Pause | None) -> tuple[float | None, str | None]:
     """Until when the work on a source waits (in milliseconds since 1970), and why: for its own next try, or with all
     others for the end of a `pause` of the provider."""
     if version is None or source.state not in IN_WORK:

@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 
 import reflow as rf
-from reflow.rag.states import waits
-from reflow.rag.tables import Chunk, FilterValue, Kind, Pump, Source, SourceState, TextBlock, Version, VersionState
+from reflow.rag.states import Pause, waits
+from reflow.rag.tables import Chunk, FilterValue, Kind, Source, SourceState, TextBlock, Version, VersionState
 
 
 class Added(rf.Object, rename="camel"):
@@ -129,7 +129,7 @@ class Totals(rf.Object, rename="camel"):
 
 
 def source_view(
-    source: Source, filters: Iterable[str], version: Version | None, waiting: int, pause: Pump | None
+    source: Source, filters: Iterable[str], version: Version | None, waiting: int, pause: Pause | None
 ) -> SourceView:
     """A source with what is known of a version of it, where `waiting` chunks lack their vectors and the provider may
     have asked for a pause."""
