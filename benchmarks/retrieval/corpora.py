@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
-from playground.corpora import Corpus, Folder, StandardLibrary
+from article.corpora import Corpus, Folder, StandardLibrary
 
 QUESTIONS = Path(__file__).with_name("questions.json")
 

@@ -41,15 +41,15 @@ async def _embed() -> None:
 def _read() -> tuple[list[str], list[int], list[str]]:
     """The chunks, the number of each one's source, and questions: the playground's own, then the summaries of chunks
     from all over the corpus, without the name of what they describe."""
-    sys.path.insert(0, str(example_folder("playground").parent))
-    from playground import corpora
+    sys.path.insert(0, str(example_folder("article").parent))
+    from article import corpora
 
     texts: list[str] = []
     topics: list[int] = []
     for number, source in enumerate(corpora.StandardLibrary().texts()):
         texts += [entry.text for entry in source.entries]
         topics += [number] * len(source.entries)
-    asked = json.loads((example_folder("documents") / "questions.json").read_text("utf-8"))
+    asked = json.loads((example_folder("playground") / "questions.json").read_text("utf-8"))
     questions = [str(item["question"]) for item in asked]
     summaries = [text.partition("\n")[0].partition(": ")[2] for text in texts]
     long = [summary for summary in summaries if len(summary) > 20]

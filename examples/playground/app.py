@@ -1,23 +1,24 @@
-"""The playground as an application: `reflow dev examples/playground/app.py`."""
+"""The playground as an application: `reflow dev examples/playground/app.py`.
+
+One corpus, open to everybody who can reach the server. The variables EMBEDDING_MODEL and CHAT_MODEL choose its models:
+without them a model on this machine embeds, and answers are put together from the sources' own sentences.
+"""
 
 from __future__ import annotations
 
+import os
+
 import reflow as rf
-from playground.comparisons import comparisons
-from playground.corpus import corpus
-from playground.embedding import embedding
-from playground.lib.embeddings import embeddings
-from playground.lib.pinecone import pinecone
-from playground.reconcile import reconcile
-from playground.schema import Counters
-from playground.searches import searches
-from playground.sources import sources
-from playground.stores.inside import inside
-from playground.stores.remote import remote
+from playground.library import imports
+from reflow import rag
 from reflow.bundled import web_folder
 
-app = rf.App(
-    modules=[sources, searches, comparisons, corpus, embedding, inside, remote, reconcile, embeddings, pinecone],
-    tables=[Counters],
-    pages=web_folder(),
+corpus = rag.Corpus(
+    "docs",
+    embedder=rag.configured_embedder(os.environ),
+    others=rag.other_embedders(os.environ),
+    chat=rag.configured_chat,
+    public=True,
 )
+
+app = rf.App(modules=[imports], components=[corpus], pages=web_folder())

@@ -1,4 +1,4 @@
-"""Free-standing vector indexes: records with ids of the application's choosing, apart from documents.
+"""Free-standing vector indexes: records with ids of the application's choosing, apart from playground.
 
 The shape is Pinecone's, so that the store built into reflow and a remote one can take each other's place: both are a
 `Store` of `Index`es. Vectors and metadata go in as Python values; what comes out can be returned to clients as it is.

@@ -7,7 +7,7 @@ import sys
 
 from reflow.rag.corpus import Corpus
 from reflow.rag.embedders.openai import OpenAICompatible
-from reflow.rag.jobs import Pace
+from reflow.rag.ingestion.jobs import Pace
 from tests.crash.fate import say
 from tests.support.model_provider import KEY
 from tests.support.rag_stored import Stored

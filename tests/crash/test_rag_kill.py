@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from reflow.rag.cache import text_hash
+from reflow.rag.ingestion.cache import text_hash
 from tests.crash.rag_child import BATCH, CONCURRENCY, SOURCES, stored_in, text_of
 from tests.support import ROOT, arun
 from tests.support.model_provider import ModelProvider, model_provider

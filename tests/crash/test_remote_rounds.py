@@ -20,15 +20,15 @@ from typing import Any
 import pytest
 
 import reflow as rf
-from playground.lib import embeddings, pinecone
-from playground.schema import DIMS
+from article.lib import embeddings, pinecone
+from article.schema import DIMS
 from reflow.storage.memory import MemoryStorage
 from reflow.stores.pinecone import RemoteIndex, open_store
 from tests.support import arun
+from tests.support.article import FIRST_PAGE, Playground, chunks_of
 from tests.support.cloud import KEY
 from tests.support.fault_proxy import FAULTS, Fault, FaultProxy, evenly, fault_proxy
-from tests.support.playground import FIRST_PAGE, Playground, chunks_of
-from tests.support.remote_playground import playing_remotely
+from tests.support.remote_article import playing_remotely
 from tests.support.servers import in_process
 
 ROUNDS = 200

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reflow.errors import FetchError
-from reflow.rag.addresses import Address, is_public, parse
+from reflow.rag.reading.addresses import Address, is_public, parse
 
 PARTS = [
     "http://",

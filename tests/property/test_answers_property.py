@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import reflow as rf
 from reflow.errors import ApplicationError, ProviderBusy, ProviderError
-from reflow.rag.chat import FunctionChat, Message, Parts
+from reflow.rag.answers.chat import FunctionChat, Message, Parts
 from reflow.rag.corpus import Corpus
 from reflow.storage.memory import MemoryStorage
 from reflow.testing import HashingEmbedder, Simulation, VirtualClock, simulate

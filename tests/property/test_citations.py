@@ -7,7 +7,7 @@ from itertools import pairwise
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from reflow.rag.citations import Citations, Span
+from reflow.rag.answers.citations import Citations, Span
 
 texts = st.lists(
     st.sampled_from(

@@ -13,7 +13,7 @@ import reflow as rf
 from reflow.errors import ProviderBusy, ProviderError
 from reflow.rag.corpus import Corpus
 from reflow.rag.embedders.base import Kind, Vectors
-from reflow.rag.jobs import Pace
+from reflow.rag.ingestion.jobs import Pace
 from reflow.storage.memory import MemoryStorage
 from reflow.testing import HashingEmbedder, Simulation, VirtualClock, simulate
 from tests.support import arun

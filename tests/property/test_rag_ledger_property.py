@@ -15,7 +15,7 @@ import reflow as rf
 from reflow.context import Identity
 from reflow.limits import Limits
 from reflow.rag.corpus import Corpus
-from reflow.rag.spending import NANOS, WORK, Budget, Entry, Price, Spending, Work, apportion
+from reflow.rag.costs.spending import NANOS, WORK, Budget, Entry, Price, Spending, Work, apportion
 from reflow.testing import HashingEmbedder, simulate
 from tests.support import arun
 

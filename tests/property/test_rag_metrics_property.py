@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reflow.errors import ApplicationError
-from reflow.rag.metrics import CUTOFFS, Expected, Score, average, checked_cutoffs, score
+from reflow.rag.measures.metrics import CUTOFFS, Expected, Score, average, checked_cutoffs, score
 
 
 class Row(NamedTuple):

@@ -14,8 +14,8 @@ import reflow as rf
 from reflow.limits import Limits
 from reflow.rag.chunking import split
 from reflow.rag.corpus import Corpus
-from reflow.rag.queries import Narrow, Options, Question
-from reflow.rag.results import Found, joined
+from reflow.rag.search.queries import Narrow, Options, Question
+from reflow.rag.search.results import Found, joined
 from reflow.rag.tables import Chunk
 from reflow.testing import simulate
 from tests.support import arun

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reflow.rag.reading import read_text
-from reflow.rag.summaries import SUMMARY_CHARS, summary_of
-from reflow.rag.texts import blocks_of, lines_in
+from reflow.rag.sources.summaries import SUMMARY_CHARS, summary_of
+from reflow.rag.sources.texts import blocks_of, lines_in
 
 texts = st.text(alphabet=st.sampled_from("ab \n\r\t.#-é🐙"), max_size=200)
 

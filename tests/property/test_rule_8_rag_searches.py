@@ -14,9 +14,9 @@ import reflow as rf
 from reflow.context import Identity
 from reflow.errors import ApplicationError, AuthenticationRequired, CallFailed, ReflowError
 from reflow.limits import Limits
-from reflow.rag.asking import SearchSettings
-from reflow.rag.queries import Options
-from reflow.rag.rerank import FunctionReranker
+from reflow.rag.search.asking import SearchSettings
+from reflow.rag.search.queries import Options
+from reflow.rag.search.rerank import FunctionReranker
 from reflow.testing import simulate
 from tests.support import arun
 from tests.support.searched import app_of, corpus_of, names

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import reflow as rf
-from reflow.rag.answer_views import AnswerView
-from reflow.rag.chat import Chat, Chooser, Message, Parts, Usage
+from reflow.rag.answers.answer_views import AnswerView
+from reflow.rag.answers.chat import Chat, Chooser, Message, Parts, Usage
 from reflow.rag.corpus import Corpus
 from reflow.testing import HashingEmbedder
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 import sys
 
 import reflow as rf
+from reflow.rag.answers.openai_chat import configured_chat
 from reflow.rag.corpus import Corpus
-from reflow.rag.openai_chat import configured_chat
 from reflow.server.serve import serve
 from reflow.testing import HashingEmbedder
 

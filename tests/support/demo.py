@@ -20,7 +20,7 @@ ADDRESS = re.compile(r"http://[\w.]+:\d+")
 
 @contextmanager
 def running_demo(data: Path, corpus: Path, port: int = 0) -> Iterator[str]:
-    """Start the article's application over `corpus`, on a free port for 0; yield its address, and stop it at the end."""
+    """Start the application over `corpus`, on a free port for 0; yield its address, and stop it at the end."""
     command = [str(Path(sys.executable).with_name("reflow")), "demo", "--article", "--no-open", "--port", str(port)]
     process = subprocess.Popen(
         [*command, "--data", str(data), "--corpus", str(corpus)],

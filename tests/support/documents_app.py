@@ -13,7 +13,7 @@ import httpx
 from tests.support import ROOT
 from tests.support.cli import running
 
-APP = ROOT / "examples" / "documents" / "app.py"
+APP = ROOT / "examples" / "playground" / "app.py"
 PATIENCE_SECONDS = 60
 
 

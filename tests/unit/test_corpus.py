@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from playground import corpora, indexing
-from playground.corpora import Folder, StandardLibrary
-from playground.corpus import CorpusSource
+from article import corpora, indexing
+from article.corpora import Folder, StandardLibrary
+from article.corpus import CorpusSource
 from reflow.testing.embedder import HashingEmbedder
 from tests.support import arun
-from tests.support.playground import Playground, playing
+from tests.support.article import Playground, playing
 
 HARBOUR = '''"""Tools for a small harbour."""
 

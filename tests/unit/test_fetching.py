@@ -13,9 +13,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from reflow.errors import FetchError, UnreadableSource
 from reflow.limits import Limits
-from reflow.rag import guarded
-from reflow.rag.addresses import is_public, parse
-from reflow.rag.fetching import fetch
+from reflow.rag.reading import guarded
+from reflow.rag.reading.addresses import is_public, parse
+from reflow.rag.reading.fetching import fetch
 from tests.support import arun
 from tests.support.web import Answer, answering, leading_to, silent, streaming, web
 

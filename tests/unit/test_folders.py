@@ -12,7 +12,7 @@ import pytest
 
 from reflow.errors import LimitExceeded, MissingExtra, UnreadableSource
 from reflow.limits import Limits
-from reflow.rag.folders import Change, read_file, walk, watch
+from reflow.rag.reading.folders import Change, read_file, walk, watch
 from tests.support import arun
 
 

@@ -3,9 +3,9 @@ from __future__ import annotations
 import sysconfig
 from pathlib import Path
 
-from documents.docstrings import Entry
-from documents.layout import CHUNK_CHARS, SUMMARY_CHARS, EntryChunk, chunks_of_entry
-from documents.stdlib import read_library
+from playground.docstrings import Entry
+from playground.layout import CHUNK_CHARS, SUMMARY_CHARS, EntryChunk, chunks_of_entry
+from playground.stdlib import read_library
 
 
 def entry(doc: str, *, name: str = "m.f", at: int = 10) -> Entry:

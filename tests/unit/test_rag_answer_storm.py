@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 import reflow as rf
-from reflow.rag.openai_chat import OpenAIChat, configured_chat
+from reflow.rag.answers.openai_chat import OpenAIChat, configured_chat
 from tests.support import arun
 from tests.support.answering import QUICK, TREE_QUESTION, asking
 from tests.support.model_faults import REFUSALS, Fault, Storm

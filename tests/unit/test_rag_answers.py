@@ -8,10 +8,10 @@ import pytest
 
 import reflow as rf
 from reflow.errors import ApplicationError, ProviderBusy, ProviderError
-from reflow.rag.chat import Usage
-from reflow.rag.extractive import Extractive
-from reflow.rag.queries import Options
-from reflow.rag.spending import Budget, Price, Spending
+from reflow.rag.answers.chat import Usage
+from reflow.rag.answers.extractive import Extractive
+from reflow.rag.costs.spending import Budget, Price, Spending
+from reflow.rag.search.queries import Options
 from tests.support import arun
 from tests.support.answering import TREE_QUESTION, TREES, Script, asking
 

@@ -11,8 +11,8 @@ import pytest
 from reflow import Secret
 from reflow.errors import ProviderBusy, ProviderError
 from reflow.limits import Limits
-from reflow.rag.chat import Chat, FunctionChat, Message, Parts, Usage, complete
-from reflow.rag.openai_chat import OpenAIChat, SdkChat
+from reflow.rag.answers.chat import Chat, FunctionChat, Message, Parts, Usage, complete
+from reflow.rag.answers.openai_chat import OpenAIChat, SdkChat
 from tests.support import arun
 from tests.support.model_provider import Fault, ModelProvider, model_provider
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from reflow.rag.citations import Citations
+from reflow.rag.answers.citations import Citations
 
 
 def marks(text: str, count: int = 5) -> list[tuple[str, list[int]]]:

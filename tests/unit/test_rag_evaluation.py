@@ -12,14 +12,14 @@ from reflow import values
 from reflow.context import Identity
 from reflow.errors import ApplicationError, ProviderBusy, ProviderError
 from reflow.limits import Limits
-from reflow.rag.asking import SearchSettings
 from reflow.rag.corpus import Corpus
-from reflow.rag.golden import GoldenRow
-from reflow.rag.metrics import Expected
-from reflow.rag.queries import Mode, Options
-from reflow.rag.rerank import FunctionReranker
-from reflow.rag.spending import Budget, Spending
-from reflow.rag.transform import Transformed
+from reflow.rag.costs.spending import Budget, Spending
+from reflow.rag.measures.golden import GoldenRow
+from reflow.rag.measures.metrics import Expected
+from reflow.rag.search.asking import SearchSettings
+from reflow.rag.search.queries import Mode, Options
+from reflow.rag.search.rerank import FunctionReranker
+from reflow.rag.search.transform import Transformed
 from reflow.testing import HashingEmbedder, Simulation, simulate
 from tests.support import arun
 

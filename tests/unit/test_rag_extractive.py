@@ -3,9 +3,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from reflow.rag.answers.extractive import Extractive, Sentence, extract, overlap, sentences_of, words_of
+from reflow.rag.answers.prompts import Passage
 from reflow.rag.embedders.base import batching
-from reflow.rag.extractive import Extractive, Sentence, extract, overlap, sentences_of, words_of
-from reflow.rag.prompts import Passage
 from reflow.testing import HashingEmbedder
 from tests.support import arun
 

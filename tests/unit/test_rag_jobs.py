@@ -13,11 +13,11 @@ import pytest
 import reflow as rf
 from reflow.errors import EmbedderError, ProviderBusy, ProviderError
 from reflow.rag.corpus import Corpus
+from reflow.rag.costs.spending import Budget, Spending
 from reflow.rag.embedders.base import Kind, Vectors
-from reflow.rag.jobs import JobsStatus, Pace
+from reflow.rag.ingestion.jobs import JobsStatus, Pace
 from reflow.rag.reembed import model_of
-from reflow.rag.spending import Budget, Spending
-from reflow.rag.views import SourceView
+from reflow.rag.sources.views import SourceView
 from reflow.storage.memory import MemoryStorage
 from reflow.testing import HashingEmbedder, Simulation, VirtualClock, simulate
 from tests.support import arun

@@ -12,8 +12,8 @@ import reflow as rf
 from reflow.context import Identity
 from reflow.errors import ApplicationError, CallFailed, DefinitionError
 from reflow.rag.corpus import Corpus
-from reflow.rag.spending import Budget, Entry, Price, Refusal, Spending, Work, apportion, period_end, period_name
-from reflow.rag.totals import Total
+from reflow.rag.costs.spending import Budget, Entry, Price, Refusal, Spending, Work, apportion, period_end, period_name
+from reflow.rag.costs.totals import Total
 from reflow.storage.memory import MemoryStorage
 from reflow.testing import HashingEmbedder, Simulation, simulate
 from reflow.testing.clock import VirtualClock

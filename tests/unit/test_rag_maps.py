@@ -15,9 +15,9 @@ from reflow.context import Identity
 from reflow.errors import ApplicationError
 from reflow.limits import Limits
 from reflow.rag.corpus import Corpus
-from reflow.rag.maps import Block, MapState
-from reflow.rag.projection import Plane, Projection, Vectors, fitted, principal_plane
-from reflow.rag.queries import Options
+from reflow.rag.measures.maps import Block, MapState
+from reflow.rag.measures.projection import Plane, Projection, Vectors, fitted, principal_plane
+from reflow.rag.search.queries import Options
 from reflow.storage.memory import MemoryStorage
 from reflow.testing import HashingEmbedder, Simulation, simulate
 from tests.support import arun

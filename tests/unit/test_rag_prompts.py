@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reflow.rag.chat import tokens_of, tokens_of_messages
-from reflow.rag.prompts import Passage, PromptTooLong, Turn, compose, history_of
-from reflow.rag.templates import ANSWER, BUILT_IN, Template
+from reflow.rag.answers.chat import tokens_of, tokens_of_messages
+from reflow.rag.answers.prompts import Passage, PromptTooLong, Turn, compose, history_of
+from reflow.rag.answers.templates import ANSWER, BUILT_IN, Template
 
 
 def passage(number: int, text: str, **more: object) -> Passage:

@@ -10,14 +10,14 @@ import pytest
 import reflow as rf
 from reflow.engine.environment import assign
 from reflow.errors import ApplicationError, ProviderError, ReflowError
-from reflow.rag.asking import SearchSettings
-from reflow.rag.chat import FunctionChat, Message
+from reflow.rag.answers.chat import FunctionChat, Message
+from reflow.rag.answers.openai_chat import OpenAIChat
 from reflow.rag.corpus import Corpus
-from reflow.rag.openai_chat import OpenAIChat
 from reflow.rag.provider import Garbage
-from reflow.rag.queries import Options
-from reflow.rag.rerank import CohereReranker, FunctionReranker, RemoteReranker, VoyageReranker, read_scores
-from reflow.rag.transform import Transformed, hypothetical, rewrite
+from reflow.rag.search.asking import SearchSettings
+from reflow.rag.search.queries import Options
+from reflow.rag.search.rerank import CohereReranker, FunctionReranker, RemoteReranker, VoyageReranker, read_scores
+from reflow.rag.search.transform import Transformed, hypothetical, rewrite
 from tests.support import arun
 from tests.support.model_provider import model_provider
 from tests.support.searched import names

@@ -9,8 +9,8 @@ import pytest
 import reflow as rf
 from reflow.errors import CallFailed
 from reflow.rag.corpus import Corpus
-from reflow.rag.queries import Options
 from reflow.rag.reembed import reembed
+from reflow.rag.search.queries import Options
 from reflow.storage.memory import MemoryStorage
 from reflow.testing import simulate
 from reflow.testing.embedder import HashingEmbedder

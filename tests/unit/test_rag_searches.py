@@ -14,8 +14,8 @@ import reflow as rf
 from reflow.errors import ApplicationError, ProviderError
 from reflow.limits import Limits
 from reflow.rag.corpus import Corpus
-from reflow.rag.queries import Narrow, Options, Question
-from reflow.rag.spending import Budget, Spending
+from reflow.rag.costs.spending import Budget, Spending
+from reflow.rag.search.queries import Narrow, Options, Question
 from reflow.storage.memory import MemoryStorage
 from reflow.testing import simulate
 from reflow.testing.embedder import HashingEmbedder

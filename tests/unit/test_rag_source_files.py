@@ -9,7 +9,7 @@ import pytest
 import reflow as rf
 from reflow.errors import ApplicationError
 from reflow.rag.corpus import Corpus
-from reflow.rag.views import SourceView
+from reflow.rag.sources.views import SourceView
 from tests.support import arun
 from tests.support.corpora import ALL, Audit, GatedEmbedder, chunks, paragraphs, running, small, texts_of
 

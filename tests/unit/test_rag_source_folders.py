@@ -12,7 +12,7 @@ import pytest
 import reflow as rf
 from reflow.errors import ApplicationError
 from reflow.rag.corpus import Corpus
-from reflow.rag.local_files import Synced, watch_folder
+from reflow.rag.sources.local_files import Synced, watch_folder
 from tests.support import arun
 from tests.support.corpora import ALL, Audit, GatedEmbedder, paragraphs, running, small, texts_of
 

@@ -10,7 +10,7 @@ import pytest
 import reflow as rf
 from reflow.errors import ApplicationError
 from reflow.rag.corpus import Corpus
-from reflow.rag.views import SourceView
+from reflow.rag.sources.views import SourceView
 from tests.support import arun
 from tests.support.corpora import Audit, chunks, paragraphs, running, small, texts_of
 from tests.support.site import Answer, site

@@ -9,9 +9,9 @@ import pytest
 
 import reflow as rf
 from reflow.errors import ApplicationError
-from reflow.rag.contents import PieceInput
 from reflow.rag.corpus import Corpus
-from reflow.rag.views import Progress, SourceView
+from reflow.rag.sources.contents import PieceInput
+from reflow.rag.sources.views import Progress, SourceView
 from tests.support import arun
 from tests.support.corpora import ALL, Audit, GatedEmbedder, chunks, paragraphs, running, small, texts_of
 

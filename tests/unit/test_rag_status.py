@@ -14,15 +14,15 @@ import reflow as rf
 from reflow.context import Identity
 from reflow.engine.environment import assign
 from reflow.errors import MissingExtra
-from reflow.rag.asking import SearchSettings
-from reflow.rag.chat import FunctionChat, Message
+from reflow.rag.answers.chat import FunctionChat, Message
+from reflow.rag.answers.openai_chat import OpenAIChat, configured_chat
 from reflow.rag.corpus import Corpus
+from reflow.rag.costs.spending import Budget, Entry, Price, Spending
 from reflow.rag.embedders import LocalEmbedder, OpenAICompatible, minilm
-from reflow.rag.openai_chat import OpenAIChat, configured_chat
-from reflow.rag.rerank import CohereReranker
-from reflow.rag.spending import Budget, Entry, Price, Spending
-from reflow.rag.status import Check, Gate
-from reflow.rag.transform import rewrite
+from reflow.rag.measures.status import Check, Gate
+from reflow.rag.search.asking import SearchSettings
+from reflow.rag.search.rerank import CohereReranker
+from reflow.rag.search.transform import rewrite
 from reflow.testing import HashingEmbedder, Simulation, simulate
 from tests.support import arun
 

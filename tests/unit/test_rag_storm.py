@@ -10,7 +10,7 @@ import pytest
 
 from reflow.rag.corpus import Corpus
 from reflow.rag.embedders.openai import OpenAICompatible
-from reflow.rag.jobs import Pace
+from reflow.rag.ingestion.jobs import Pace
 from tests.support import arun
 from tests.support.model_provider import ModelProvider, Storm, model_provider
 from tests.support.rag_stored import Stored

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from reflow.rag.templates import ANSWER, BUILT_IN, CONDENSE, Misfit, Template, check, render
+from reflow.rag.answers.templates import ANSWER, BUILT_IN, CONDENSE, Misfit, Template, check, render
 
 
 def template(prompt: str, instructions: str = "", name: str = ANSWER) -> Template:

@@ -8,10 +8,10 @@ import pytest
 
 import reflow as rf
 from reflow.errors import ApplicationError, ProviderError
-from reflow.rag.chat import Usage
-from reflow.rag.followups import condensed, joined
-from reflow.rag.prompts import Turn
-from reflow.rag.templates import BUILT_IN
+from reflow.rag.answers.chat import Usage
+from reflow.rag.answers.followups import condensed, joined
+from reflow.rag.answers.prompts import Turn
+from reflow.rag.answers.templates import BUILT_IN
 from tests.support import arun
 from tests.support.answering import OLD, TREES, Asking, Script, asking
 

@@ -14,8 +14,8 @@ import apsw
 import numpy as np
 import pytest
 
-from documents.layout import chunks_of_entry
-from documents.stdlib import read_library
+from playground.layout import chunks_of_entry
+from playground.stdlib import read_library
 from reflow.limits import DEFAULT
 from reflow.rag.embedders.base import Vectors
 from reflow.rag.embedders.local import LocalEmbedder
@@ -23,7 +23,7 @@ from reflow.search.hybrid import fuse
 from reflow.search.tokens import query_terms, tokens
 
 HERE = Path(__file__).parent
-QUESTIONS = HERE.parents[1] / "examples" / "documents" / "questions.json"
+QUESTIONS = HERE.parents[1] / "examples" / "playground" / "questions.json"
 TUNING = HERE / "questions_tuning.json"
 
 

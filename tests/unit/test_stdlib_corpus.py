@@ -7,10 +7,10 @@ from textwrap import dedent
 
 import pytest
 
-from documents.docstrings import Entry, read_docstrings
-from documents.stdlib import LibraryEntry, read_library
+from playground.docstrings import Entry, read_docstrings
+from playground.stdlib import LibraryEntry, read_library
 
-PLAYGROUND = Path(__file__).parents[2] / "examples" / "documents"
+PLAYGROUND = Path(__file__).parents[2] / "examples" / "playground"
 
 
 def read(source: str) -> dict[str, Entry]:

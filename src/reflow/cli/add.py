@@ -123,7 +123,7 @@ async def _watch(desk: Desk, folders: list[Path], category: str | None) -> None:
 
 async def follow(desk: Desk, folder: Path, **about: Any) -> None:
     """Keeps a corpus in step with a folder, and tells what changed, until it is cancelled."""
-    from reflow.rag.local_files import watch_folder
+    from reflow.rag.sources.local_files import watch_folder
 
     async for found in watch_folder(desk.call, folder, **about):
         if found.added or found.changed or found.removed or found.problems:

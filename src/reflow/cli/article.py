@@ -20,7 +20,7 @@ from reflow.server.serve import serving
 from reflow.stores.sdk import checked_account
 
 if TYPE_CHECKING:
-    from playground.corpora import Corpus
+    from article.corpora import Corpus
     from reflow.backend import Backend
 
 URL = "REFLOW_VECTORS_URL"
@@ -35,12 +35,12 @@ async def serve(port: int, data: Path, folder: Path | None) -> None:
     """
     if os.environ.get(URL):
         checked_account(os.environ[URL], os.environ.get(_KEY, ""))
-    place = str(example_folder("playground").parent)
+    place = str(example_folder("article").parent)
     if place not in sys.path:
         sys.path.insert(0, place)
-    from playground.app import app
-    from playground.corpora import Folder, StandardLibrary
-    from playground.lib import embeddings
+    from article.app import app
+    from article.corpora import Folder, StandardLibrary
+    from article.lib import embeddings
 
     await embeddings.model()
     corpus = StandardLibrary() if folder is None else Folder(folder)
@@ -58,7 +58,7 @@ async def serve(port: int, data: Path, folder: Path | None) -> None:
 
 async def _index(backend: Backend, corpus: Corpus) -> None:
     """Brings the corpus in while the page is served; a failure is told and leaves the page as it is."""
-    from playground import indexing
+    from article import indexing
 
     shown = asyncio.create_task(_show_progress(partial(local.call, backend, "corpus:progress", {})))
     try:

@@ -95,7 +95,7 @@ def _checked(folder: Path) -> Path:
     if not folder.is_dir():
         what = "is a file" if folder.exists() else "does not exist"
         raise UsageError(f"--corpus {folder} {what}: name a folder with texts in it")
-    from reflow.rag.folders import walk
+    from reflow.rag.reading.folders import walk
 
     found = folder.resolve()
     if next(walk(found), None) is None:
@@ -178,7 +178,7 @@ async def _bring_in(desk: Desk, folder: Path | None) -> None:
     if folder is not None:
         await desk.call("sources:syncFolder", path=str(folder))
         return
-    from documents import library
+    from playground import library
 
     assert desk.backend is not None
     await library.bring_in(desk.backend, desk.corpus)
@@ -196,7 +196,7 @@ async def _wait_until_indexed(desk: Desk) -> None:
 def _described(folder: Path | None) -> str:
     if folder is not None:
         return str(folder)
-    from documents import library
+    from playground import library
 
     return library.DESCRIPTION
 

@@ -27,7 +27,7 @@ from reflow.cli.remote import holder
 if TYPE_CHECKING:
     from reflow.rag import Corpus
 
-BUNDLED = "documents"
+BUNDLED = "playground"
 """The application that is meant where there is none."""
 
 _LOOK_SECONDS = 0.15

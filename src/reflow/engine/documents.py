@@ -62,7 +62,7 @@ class VectorEntry(NamedTuple):
 
 
 class IndexCodec:
-    """One index of a table, ready to compute keys and parts from documents.
+    """One index of a table, ready to compute keys and parts from playground.
 
     A subclass may decide by each document where its vector belongs (its place never changes) and what goes with it.
     """

@@ -14,11 +14,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from reflow.rag.asking import SearchSettings
-    from reflow.rag.chat import Chat, FunctionChat, Message, Usage
+    from reflow.rag.answers.chat import Chat, FunctionChat, Message, Usage
+    from reflow.rag.answers.extractive import Extractive
+    from reflow.rag.answers.openai_chat import OpenAIChat, SdkChat, configured_chat
     from reflow.rag.configured import configured_embedder, other_embedders
-    from reflow.rag.contents import PieceInput
     from reflow.rag.corpus import Corpus
+    from reflow.rag.costs.spending import Budget, Entry, Price, Spending
     from reflow.rag.embedders.base import Embedder
     from reflow.rag.embedders.cohere import Cohere
     from reflow.rag.embedders.function import FunctionEmbedder
@@ -26,56 +27,55 @@ if TYPE_CHECKING:
     from reflow.rag.embedders.ollama import Ollama
     from reflow.rag.embedders.openai import OpenAICompatible
     from reflow.rag.embedders.voyage import Voyage
-    from reflow.rag.extractive import Extractive
-    from reflow.rag.golden import GoldenRow
-    from reflow.rag.jobs import Pace
-    from reflow.rag.local_files import watch_folder
-    from reflow.rag.metrics import Expected
-    from reflow.rag.openai_chat import OpenAIChat, SdkChat, configured_chat
-    from reflow.rag.queries import Options, Question
-    from reflow.rag.rerank import CohereReranker, FunctionReranker, RemoteReranker, Reranker, VoyageReranker
-    from reflow.rag.spending import Budget, Entry, Price, Spending
-    from reflow.rag.transform import Transformed, hypothetical, rewrite
+    from reflow.rag.ingestion.jobs import Pace
+    from reflow.rag.measures.golden import GoldenRow
+    from reflow.rag.measures.metrics import Expected
+    from reflow.rag.search.asking import SearchSettings
+    from reflow.rag.search.queries import Options, Question
+    from reflow.rag.search.rerank import CohereReranker, FunctionReranker, RemoteReranker, Reranker, VoyageReranker
+    from reflow.rag.search.transform import Transformed, hypothetical, rewrite
+    from reflow.rag.sources.contents import PieceInput
+    from reflow.rag.sources.local_files import watch_folder
 
 _HOMES = {
-    "Budget": "spending",
-    "Chat": "chat",
+    "Budget": "costs.spending",
+    "Chat": "answers.chat",
     "Cohere": "embedders.cohere",
-    "CohereReranker": "rerank",
+    "CohereReranker": "search.rerank",
     "Corpus": "corpus",
     "Embedder": "embedders.base",
-    "Entry": "spending",
-    "Expected": "metrics",
-    "Extractive": "extractive",
-    "FunctionChat": "chat",
+    "Entry": "costs.spending",
+    "Expected": "measures.metrics",
+    "Extractive": "answers.extractive",
+    "FunctionChat": "answers.chat",
     "FunctionEmbedder": "embedders.function",
-    "FunctionReranker": "rerank",
-    "GoldenRow": "golden",
+    "FunctionReranker": "search.rerank",
+    "GoldenRow": "measures.golden",
     "LocalEmbedder": "embedders.local",
-    "Message": "chat",
+    "Message": "answers.chat",
     "Ollama": "embedders.ollama",
-    "OpenAIChat": "openai_chat",
+    "OpenAIChat": "answers.openai_chat",
     "OpenAICompatible": "embedders.openai",
-    "Options": "queries",
-    "Pace": "jobs",
-    "PieceInput": "contents",
-    "Price": "spending",
-    "Question": "queries",
-    "RemoteReranker": "rerank",
-    "Reranker": "rerank",
-    "SdkChat": "openai_chat",
-    "SearchSettings": "asking",
-    "Spending": "spending",
-    "Transformed": "transform",
-    "Usage": "chat",
+    "Options": "search.queries",
+    "Pace": "ingestion.jobs",
+    "PieceInput": "sources.contents",
+    "Price": "costs.spending",
+    "Question": "search.queries",
+    "RemoteReranker": "search.rerank",
+    "Reranker": "search.rerank",
+    "SdkChat": "answers.openai_chat",
+    "SearchSettings": "search.asking",
+    "Spending": "costs.spending",
+    "Transformed": "search.transform",
+    "Usage": "answers.chat",
     "Voyage": "embedders.voyage",
-    "VoyageReranker": "rerank",
-    "configured_chat": "openai_chat",
+    "VoyageReranker": "search.rerank",
+    "configured_chat": "answers.openai_chat",
     "configured_embedder": "configured",
-    "hypothetical": "transform",
+    "hypothetical": "search.transform",
     "other_embedders": "configured",
-    "rewrite": "transform",
-    "watch_folder": "local_files",
+    "rewrite": "search.transform",
+    "watch_folder": "sources.local_files",
 }
 
 __all__ = [

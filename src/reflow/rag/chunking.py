@@ -18,7 +18,7 @@ from typing import Any, Protocol, cast, runtime_checkable
 
 from reflow.errors import InvalidValue, MissingExtra
 from reflow.limits import DEFAULT
-from reflow.rag.cuts import LOWEST_HEADING, cuts, overlap_start
+from reflow.rag.reading.cuts import LOWEST_HEADING, cuts, overlap_start
 from reflow.rag.reading.text import Heading, Text
 
 CHUNK_CHARS = 800
@@ -82,7 +82,8 @@ def chunk(
     sentences or lines where it can. All of the text but white space is in some chunk.
 
     An edit of one paragraph changes the texts of the chunks that hold it, seldom of one or two beside them, and none
-    further away (see reflow.rag.cuts). A `splitter` of your own decides sizes and overlap itself, as with `split`.
+    further away (see reflow.rag.reading.cuts). A `splitter` of your own decides sizes and overlap itself, as with
+    `split`.
 
     Raises InvalidValue for impossible sizes, and for a piece of your splitter that is not found in the text.
     """

@@ -16,27 +16,27 @@ from typing import Any
 import reflow as rf
 from reflow.errors import DefinitionError
 from reflow.limits import DEFAULT, Limits
-from reflow.rag.answers import Answers
-from reflow.rag.asking import SearchSettings
-from reflow.rag.chat import Chat, Chooser, chosen
+from reflow.rag.answers.answers import Answers
+from reflow.rag.answers.chat import Chat, Chooser, chosen
+from reflow.rag.answers.extractive import Extractive
+from reflow.rag.answers.stored_templates import Templates
+from reflow.rag.answers.threads import Threads
+from reflow.rag.answers.writing import Writing
 from reflow.rag.chunking import CHUNK_CHARS, OVERLAP_CHARS, Splitter, chunker_id
+from reflow.rag.costs.ledger import Ledger
+from reflow.rag.costs.spending import Spending
 from reflow.rag.embedders.base import Embedder
-from reflow.rag.evaluation import Evaluation
-from reflow.rag.extractive import Extractive
-from reflow.rag.jobs import Jobs, Pace
-from reflow.rag.ledger import Ledger
-from reflow.rag.maps import Maps
+from reflow.rag.ingestion.jobs import Jobs, Pace
+from reflow.rag.measures.evaluation import Evaluation
+from reflow.rag.measures.maps import Maps
+from reflow.rag.measures.projection import Projection
+from reflow.rag.measures.status import Status
 from reflow.rag.part import Part
-from reflow.rag.projection import Projection
 from reflow.rag.reembed import model_of
-from reflow.rag.searches import Searches
-from reflow.rag.sources import Sources
-from reflow.rag.spending import Spending
-from reflow.rag.status import Status
-from reflow.rag.stored_templates import Templates
+from reflow.rag.search.asking import SearchSettings
+from reflow.rag.search.searches import Searches
+from reflow.rag.sources.sources import Sources
 from reflow.rag.tables import OWNER, Tables
-from reflow.rag.threads import Threads
-from reflow.rag.writing import Writing
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,30}")
 _PACE = Pace()

@@ -14,13 +14,13 @@ import msgspec
 
 import reflow as rf
 from reflow.errors import DefinitionError
-from reflow.rag.chat import Message
-from reflow.rag.citations import Span
-from reflow.rag.metrics import Average, Expected
-from reflow.rag.prompts import Passage
-from reflow.rag.queries import Options, Question
-from reflow.rag.spending import Per, Work
-from reflow.rag.templates import Template
+from reflow.rag.answers.chat import Message
+from reflow.rag.answers.citations import Span
+from reflow.rag.answers.prompts import Passage
+from reflow.rag.answers.templates import Template
+from reflow.rag.costs.spending import Per, Work
+from reflow.rag.measures.metrics import Average, Expected
+from reflow.rag.search.queries import Options, Question
 
 T = TypeVar("T", bound=rf.Table)
 

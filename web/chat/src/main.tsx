@@ -1,11 +1,11 @@
 import "@mantine/core/styles.css";
-import "../../src/page.css";
+import "../../article/src/page.css";
 import "./chat.css";
 import { MantineProvider } from "@mantine/core";
 import { ConvexProviderWithAuth, ConvexReactClient } from "convex/react";
 import { StrictMode, createContext, useContext, useMemo } from "react";
 import { createRoot } from "react-dom/client";
-import { theme } from "../../src/theme.ts";
+import { theme } from "../../article/src/theme.ts";
 import { Chat } from "./chat.tsx";
 import { type Session, useSession } from "./session.ts";
 import { SignIn } from "./sign_in.tsx";

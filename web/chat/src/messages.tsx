@@ -1,8 +1,8 @@
 import { Button, Text, Textarea } from "@mantine/core";
 import { useMutation, usePaginatedQuery } from "convex/react";
 import { type FormEvent, type KeyboardEvent, useLayoutEffect, useRef, useState } from "react";
-import { More } from "../../src/components/more.tsx";
-import { Empty, Problem } from "../../src/components/panel.tsx";
+import { More } from "../../article/src/components/more.tsx";
+import { Empty, Problem } from "../../article/src/components/panel.tsx";
 import { api, type Channel, type Message } from "./api.ts";
 import type { User } from "./session.ts";
 

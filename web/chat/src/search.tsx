@@ -2,7 +2,7 @@ import { Button, Text } from "@mantine/core";
 import { useDebouncedValue } from "@mantine/hooks";
 import { useAction, useQuery } from "convex/react";
 import { useEffect, useState } from "react";
-import { Empty, Problem } from "../../src/components/panel.tsx";
+import { Empty, Problem } from "../../article/src/components/panel.tsx";
 import { api } from "./api.ts";
 import { Line } from "./messages.tsx";
 

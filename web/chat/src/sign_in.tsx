@@ -1,7 +1,7 @@
 import { Button, Code, Loader, Paper, PasswordInput, Text, TextInput, Title } from "@mantine/core";
 import { type FormEvent, useState } from "react";
-import { Logo } from "../../src/components/icons.tsx";
-import { Problem } from "../../src/components/panel.tsx";
+import { Logo } from "../../article/src/components/icons.tsx";
+import { Problem } from "../../article/src/components/panel.tsx";
 import type { Session } from "./session.ts";
 
 export function SignIn({ session }: { session: Session }) {

@@ -1,0 +1,1 @@
+"""How questions are answered from what a search finds: prompts, chat models, citations, threads."""

@@ -1,0 +1,1 @@
+"""How what was added gets its vectors: batches, tries, the cache, another model."""

@@ -1,0 +1,1 @@
+"""How a corpus is looked at as a whole: evaluation, maps, status."""

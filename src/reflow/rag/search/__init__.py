@@ -1,0 +1,1 @@
+"""How a corpus is searched: questions, results, and what makes them better."""
