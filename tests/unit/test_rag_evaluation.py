@@ -286,7 +286,7 @@ def test_questions_are_embedded_when_the_model_is_back() -> None:
             await sim.advance(10)
             report = await sim.query(corpus.evaluation.metrics)
             assert (report.questions, report.pending, report.failed) == (1, 0, 2), "none waits for ever"
-            assert (await ranks(corpus, sim))[QUESTIONS[1].question].error == "down"
+            assert (await ranks(corpus, sim))[QUESTIONS[1].question].error == "ConnectionError: down"
 
     arun(main())
 

@@ -15,6 +15,7 @@ from reflow.errors import ApplicationError, ProviderError
 from reflow.limits import Limits
 from reflow.rag.corpus import Corpus
 from reflow.rag.costs.spending import Budget, Spending
+from reflow.rag.faults import in_words
 from reflow.rag.search.queries import Narrow, Options, Question
 from reflow.storage.memory import MemoryStorage
 from reflow.testing import simulate
@@ -425,7 +426,7 @@ def test_a_search_that_fails_says_why_and_can_be_started_again(error: Exception,
             id = await sim.mutation(corpus.searches.start, "cat", Options(mode=mode))
             await sim.advance(60)
             row = await sim.query(corpus.searches.get, id)
-            assert (row.state, row.error) == ("failed", str(error))
+            assert (row.state, row.error) == ("failed", in_words(error))
             assert len(embedder.calls) - before == calls
             shown = await sim.query(corpus.searches.results, id)
             assert bool(shown.rows) == (mode == "hybrid")

@@ -18,6 +18,7 @@ from reflow.rag.answers.feed import Feed, reading
 from reflow.rag.answers.followups import condensed, condensing, joined
 from reflow.rag.answers.prompts import Passage, Prompt, compose
 from reflow.rag.embedders.base import batching
+from reflow.rag.faults import in_words
 from reflow.rag.search.queries import Spent
 from reflow.rag.search.results import Passage as Around
 from reflow.rag.search.results import ResultRow
@@ -51,7 +52,7 @@ class Answering:
         except rf.ReflowError as error:
             await self._trouble(str(error))
         except Exception as error:
-            await self._trouble(_in_words(error))
+            await self._trouble(in_words(error))
             raise
 
     async def _write(self) -> None:
@@ -144,7 +145,7 @@ class Answering:
         if error is None:
             await self._finish("done", said.blocks, said.rest, note=note, spent=spent)
         else:
-            reason = f"{_in_words(error)}. What came before is kept: try again."
+            reason = f"{in_words(error)}. What came before is kept: try again."
             await self._finish("failed", said.blocks, said.rest, error=reason)
             if not isinstance(error, rf.ReflowError):
                 raise error
@@ -251,10 +252,6 @@ async def _error_of(reader: asyncio.Task[None]) -> Exception | None:
     except Exception as error:  # it is told to the answer's readers
         return error
     return None
-
-
-def _in_words(error: Exception) -> str:
-    return str(error) if isinstance(error, rf.ReflowError) else f"{type(error).__name__}: {error}"
 
 
 def _why_cut(reason: str | None) -> str | None:

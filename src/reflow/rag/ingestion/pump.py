@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 import reflow as rf
-from reflow.errors import ApplicationError, CallFailed, Overloaded, ProviderError, ReflowError
+from reflow.errors import ApplicationError, CallFailed, ProviderError
 from reflow.rag.embedders.base import BatchEmbedder, Embedded
+from reflow.rag.faults import in_words, may_pass
 from reflow.rag.ingestion.models import Makers
 from reflow.rag.ingestion.saving import Effort, Fault, Made
 from reflow.rag.ingestion.turns import Item
@@ -181,22 +182,10 @@ class Run:
         pause = error.seconds if isinstance(error, rf.RetryAfter) else getattr(error, "retry_after", None)
         if pause is not None:
             pause = min(max(pause, 0.0), self._limits.model_retry_after_seconds)
-        fault = Fault(message=text_of(error), retryable=_may_work_later(error), pause=pause)
+        fault = Fault(message=in_words(error), retryable=may_pass(error), pause=pause)
         if fault.retryable and pause is not None:
             self._pause = (max(pause, 0.0 if self._pause is None else self._pause[0]), fault.message)
         await self._ctx.run_mutation(self._jobs.fail, items, fault)
-
-
-def text_of(error: Exception) -> str:
-    """An error as those who added a source read it."""
-    return str(error) if isinstance(error, ReflowError) else f"{type(error).__name__}: {error}"
-
-
-def _may_work_later(error: Exception) -> bool:
-    """Whether the same batch may work another time. What is not known to be final is taken for passing."""
-    if isinstance(error, ProviderError):
-        return error.retryable
-    return isinstance(error, rf.RetryAfter | Overloaded) or not isinstance(error, ReflowError)
 
 
 def effort_of(found: Sequence[Embedded]) -> Effort:

@@ -6,7 +6,8 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 import reflow as rf
-from reflow.errors import ApplicationError, ProviderError, ReflowError
+from reflow.errors import ApplicationError, ProviderError
+from reflow.rag.faults import in_words, may_pass
 from reflow.rag.measures.metrics import Expected
 from reflow.rag.part import Part
 from reflow.rag.search.asking import ask, transforms_of
@@ -221,12 +222,12 @@ class GoldenSet:
                 if error := next((one for one in ended if one is not None), None):
                     raise error
         except Exception as error:
-            if _may_work_later(error) and attempt < self._limits.golden_attempts:
+            if may_pass(error) and attempt < self._limits.golden_attempts:
                 pause = error.seconds if isinstance(error, rf.RetryAfter) else 2.0**attempt
                 await ctx.scheduler.run_after(pause, self.embed, owner, transform, attempt + 1)
                 return
             ctx.log(f"questions of the golden set can't be embedded: {error!r}", level="ERROR")
-            reason = str(error) or type(error).__name__
+            reason = in_words(error)
             while rows := await ctx.run_query(self.lacking, owner, transform):
                 for row in rows:
                     await ctx.run_mutation(self.keep, row.golden, transform, None, reason)
@@ -274,10 +275,3 @@ class GoldenSet:
         made = self._corpus.tables.GoldenQuestion(golden=row.id, transform=transform or "", **self._corpus.owned(row))
         made.question, made.error = question, error
         await ctx.db.insert(made)
-
-
-def _may_work_later(error: Exception) -> bool:
-    """Whether to try again: what is not known to be final is taken for passing."""
-    if isinstance(error, ProviderError):
-        return error.retryable
-    return isinstance(error, rf.RetryAfter) or not isinstance(error, ReflowError)

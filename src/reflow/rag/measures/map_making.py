@@ -12,6 +12,7 @@ import numpy as np
 
 import reflow as rf
 from reflow.errors import ReflowError
+from reflow.rag.faults import in_words
 from reflow.rag.measures.map_vectors import Gathered, MapVectors
 from reflow.rag.measures.projection import Plane, Points, Vectors, fitted, principal_plane
 from reflow.rag.part import Part
@@ -139,7 +140,7 @@ class MapMaking:
             await ctx.run_mutation(self.finish, owner, version, made)
         except Exception as error:
             ctx.log(f"the map can't be made: {error!r}", level="ERROR")
-            reason = str(error) if isinstance(error, ReflowError) else f"{type(error).__name__}: {error}"
+            reason = in_words(error)
             await ctx.run_mutation(self.fail, owner, version, reason)
 
     def _projected(self, vectors: Vectors) -> tuple[Points, Plane | None]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import reflow as rf
 from reflow.errors import GenerationMismatch, ProviderError, ReflowError, RetryAfter
+from reflow.rag.faults import in_words
 from reflow.rag.search.asking import ask, judge
 from reflow.rag.search.finding import Finding
 from reflow.rag.search.following import Following
@@ -79,7 +80,7 @@ class SearchRuns:
             await self._work(ctx, search, run, row, spent)
         except Exception as error:
             again = row.attempts < self._limits.search_attempts and self._may_work_soon(error)
-            await ctx.run_mutation(self.give_up, search, run, str(error) or type(error).__name__, again, spent)
+            await ctx.run_mutation(self.give_up, search, run, in_words(error), again, spent)
             if again:
                 raise
             ctx.log(f"search {search} has failed: {error!r}", level="ERROR")
