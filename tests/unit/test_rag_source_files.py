@@ -182,6 +182,20 @@ def test_a_long_text_is_cut_beside_the_transaction_that_took_it_in() -> None:
     arun(main())
 
 
+def test_rule_9_what_makes_too_many_chunks_however_it_is_cut_is_not_cut() -> None:
+    async def main() -> None:
+        corpus = small(limits=rf.Limits(source_inline_chars=100, source_chunks=50))
+        audit = Audit(corpus)
+        async with running(corpus, audit.module) as backend:
+            added = await backend.mutation(corpus.sources.put, key="a", text="x" * 100_000)
+            await settled(backend, audit)
+            failed = await view(backend, corpus, added.source)
+            assert failed.state == "failed"
+            assert "chunks at least, more than limits.source_chunks = 50: split it" in (failed.error or "")
+
+    arun(main())
+
+
 def book(pages: int) -> list[str]:
     """The paragraphs of a book with about 2,500 characters on each page."""
     random = Random(7)

@@ -211,8 +211,10 @@ class Intake:
                 text = await self._understood(raw.encode(), errand.name, "text/html; charset=utf-8")
             else:
                 text = await asyncio.to_thread(structured, raw, errand.kind, errand.name)
+        versions = self._corpus.sources.versions_of
+        versions.check_length(errand.name, text.text)
         parts = await asyncio.to_thread(cut, self._corpus, text)
-        self._corpus.sources.versions_of.check(errand.name, text.text, parts)
+        versions.check(errand.name, text.text, parts)
         return Reading(
             kind=text.kind,
             places=[place(part) for part in parts],

@@ -134,6 +134,16 @@ class Versions:
                     f"{key!r} makes {found} {what}, more than {name} {bound}: split it into several sources"
                 )
 
+    def check_length(self, key: str, text: str) -> None:
+        """Raises ApplicationError for a text that makes too many chunks however it is cut: cutting it takes long."""
+        visible = len(text) - sum(map(text.count, " \t\n\r\f\v"))
+        least, bound = -(-visible // self._corpus.chunk_chars), self._limits.source_chunks
+        if least > bound and self._corpus.splitter is None:
+            raise ApplicationError(
+                f"{key!r} makes {least} chunks at least, more than limits.source_chunks = {bound}: split it into several "
+                "sources"
+            )
+
     async def keep(self, ctx: rf.MutationCtx, source: Source, version: Version, text: str) -> None:
         """Keeps the text of a version that is cut later."""
         await self._store(ctx, source, version, text)
