@@ -140,8 +140,8 @@ class Versions:
         least, bound = -(-visible // self._corpus.chunk_chars), self._limits.source_chunks
         if least > bound and self._corpus.splitter is None:
             raise ApplicationError(
-                f"{key!r} makes {least} chunks at least, more than limits.source_chunks = {bound}: split it into several "
-                "sources"
+                f"{key!r} makes {least} chunks at least, more than limits.source_chunks = {bound}: split it into "
+                "several sources"
             )
 
     async def keep(self, ctx: rf.MutationCtx, source: Source, version: Version, text: str) -> None:
