@@ -47,7 +47,7 @@ export function SourceLine({ source, arrives }: { source: Source; arrives: boole
           Delete <strong>{source.name}</strong>, its {many(source.chunkCount, "chunk")} and their vectors?
         </ConfirmDelete>
       </div>
-      {(source.state === "failed" || source.state === "stopped") && <Trouble source={source} />}
+      {(source.state === "failed" || source.state === "stopped" || source.error != null) && <Trouble source={source} />}
     </li>
   );
 }
@@ -95,7 +95,9 @@ function Stop({ source }: { source: Source }) {
   );
 }
 
-/** Why a source is not ready, and the button that goes on. */
+const GO_ON = { stopped: "Go on", failed: "Retry", reading: "Try now", embedding: "Try now", ready: "Retry" };
+
+/** Why a source is not ready, or what it waits for, and the button that goes on. */
 function Trouble({ source }: { source: Source }) {
   const retry = useMutation(sources.retry);
   const deed = useDeed(retry);
@@ -112,7 +114,7 @@ function Trouble({ source }: { source: Source }) {
         loading={deed.isRunning}
         onClick={() => void deed.run({ source: source.id })}
       >
-        {source.state === "stopped" ? "Go on" : "Retry"}
+        {GO_ON[source.state]}
       </Button>
     </div>
   );
