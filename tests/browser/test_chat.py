@@ -85,6 +85,7 @@ def test_a_search_by_meaning_follows_what_is_said(address: str, open_window: Ope
     say(ada, "Lunch is at noon in the canteen.")
     say(ada, "The invoice of the coal supplier is due on Friday.")
     sign_in(grace, "Grace")
+    expect(said(grace).last).to_contain_text("coal supplier")
     search = grace.get_by_role("searchbox", name="Search messages")
     search.fill("when do we have to pay the bill")
     expect(found(grace).first).to_have_text("The invoice of the coal supplier is due on Friday.")

@@ -231,6 +231,7 @@ def test_far_more_vectors_get_new_cells_and_searches_go_on_meanwhile() -> None:
                 break
             store.commit()
             await store.join()
+            await learnt(store)  # who searches has what came since learnt, too
             await asyncio.sleep(0.1)
         else:
             raise AssertionError("not all were learnt anew")
