@@ -303,6 +303,6 @@ def test_a_socket_that_is_gone_leaves_nothing_to_the_collector_of_cycles(bounded
         stranger = RawSocket(bounded.url)
         stranger.send(frame(b"{}"))  # refused: the server closes
         assert stranger.finish()
-        eventually(lambda: left() == before)
+        eventually(lambda: left() <= before)  # what was there before may go, too
     finally:
         gc.enable()
